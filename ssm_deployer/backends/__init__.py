@@ -1,0 +1,1 @@
+"""Adapters that carry content and commands to targets; each implements `runner.Backend`."""

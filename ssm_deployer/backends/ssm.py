@@ -1,0 +1,208 @@
+"""SSM Run Command as a backend: the payload goes out by SendCommand, the verdicts come from ListCommandInvocations."""
+
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from ssm_deployer import result
+from ssm_deployer.aws import Aws, translated
+from ssm_deployer.backends.verdict import split_list_output, verdict
+from ssm_deployer.bundle import Bundle, Packed, pack
+from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
+from ssm_deployer.payload import Job, Source, build, execution_timeout
+from ssm_deployer.staging import Staging
+from ssm_deployer.targets import Finder
+
+BATCH = 50  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
+DOCUMENT = "AWS-RunShellScript"
+NEWEST_COMMANDS = 200  # how far back to look for a command that was perhaps accepted a moment ago
+
+# The names of the staged objects.
+BUNDLE = "bundle.tar.gz"
+SCRIPT = "script"
+INPUTS = "inputs"
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What the targets get: the script, its arguments and environment, and the files."""
+
+    script: bytes
+    inputs: bytes = b""
+    bundle: Bundle | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How the payload runs on a target; times in seconds."""
+
+    script: int
+    fetch: int
+    delivery: int
+    grace: int
+    run_as: str = ""
+    by_role: bool = False
+
+    @property
+    def total(self) -> int:
+        """Seconds after which SSM itself has given every verdict, with a minute for its own slowness."""
+        return self.delivery + self.fetch + self.script + self.grace + 60
+
+
+class SsmBackend:
+    """Implements `runner.Backend` for machines that SSM manages.
+
+    Args:
+        aws: the identity and region.
+        staging: the run's prefix in S3.
+        run_id: names the run.
+        content: what to bring to the targets.
+        limits: what they may do with it.
+    """
+
+    batch = BATCH
+
+    def __init__(self, aws: Aws, staging: Staging, run_id: str, content: Content, limits: Limits) -> None:
+        self._aws = aws
+        self._ssm = aws.client("ssm")
+        self._ssm_once = aws.client("ssm", attempts=1)
+        self._finder = Finder(aws)
+        self._staging = staging
+        self._run_id = run_id
+        self._content = content
+        self._limits = limits
+
+    # -- the verbs of runner.Backend
+
+    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
+        self._staging.check_bucket()
+        packed = None
+        stored = 0
+        if self._content.bundle is not None:
+            packed = yield from self._staging.put_stream(BUNDLE, partial(pack, self._content.bundle))
+            stored = packed.size
+        for name, content in ((SCRIPT, self._content.script), (INPUTS, self._content.inputs)):
+            if content:
+                self._staging.put(name, content)
+                stored += len(content)
+                yield stored
+        job = self._job(packed)
+        return Staged(
+            location=self._staging.location,
+            size=stored,
+            digest=packed.content_sha256 if packed else "",
+            payload=build(job),
+            execution_timeout=execution_timeout(job),
+        )
+
+    def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
+        ids = [target.id for target in targets]
+        with translated("send the command"):
+            answer = self._ssm_once.send_command(
+                InstanceIds=ids,
+                DocumentName=DOCUMENT,
+                Comment=self._comment,
+                TimeoutSeconds=self._limits.delivery,
+                MaxConcurrency=str(BATCH),
+                # The default of 0 would stop a batch at its first failure, and percentages are per batch: a budget for
+                # the fleet is not the service's to keep.
+                MaxErrors="100%",
+                Parameters={"commands": [staged.payload], "executionTimeout": [str(staged.execution_timeout)]},
+            )
+        return Handle(command=answer["Command"]["CommandId"], targets=tuple(ids))
+
+    def find(self, targets: Sequence[Target]) -> Handle | None:  # noqa: D102
+        ids = {target.id for target in targets}
+        with translated("look for the command"):
+            pages = self._ssm.get_paginator("list_commands").paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS})
+            for page in pages:
+                for command in page["Commands"]:
+                    if command.get("Comment") == self._comment and set(command.get("InstanceIds", ())) == ids:
+                        return Handle(command=command["CommandId"], targets=tuple(target.id for target in targets))
+        return None
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
+        with translated("read the verdicts"):
+            pages = self._ssm.get_paginator("list_command_invocations").paginate(
+                CommandId=handle.command, Details=True, PaginationConfig={"PageSize": 50}
+            )
+            entries = [entry for page in pages for entry in page["CommandInvocations"]]
+        return [self._seen(handle, entry) for entry in entries if entry["InstanceId"] in handle.targets]
+
+    def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
+        stdout, stderr = self._whole(handle, target)
+        return result.parse(stdout, self._run_id)[1], stderr
+
+    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:  # noqa: D102
+        # An instance that vanishes stays InProgress in SSM until the delivery and execution timeouts have passed.
+        states = {key: instance["State"]["Name"] for key, instance in self._finder.instances_by_id(targets)}
+        instances = (key for key in targets if key.startswith("i-"))
+        return {
+            key: f"the instance is {states.get(key, 'gone')}; no verdict was seen"
+            for key in instances
+            if states.get(key, "terminated") in {"shutting-down", "terminated"}
+        }
+
+    def cancel(self, handle: Handle) -> None:  # noqa: D102
+        with translated(f"cancel {handle.command}"):
+            self._ssm.cancel_command(CommandId=handle.command)
+
+    def clean(self) -> Sequence[str]:  # noqa: D102
+        return self._staging.empty()
+
+    # -- how they do it
+
+    @property
+    def _comment(self) -> str:
+        return f"ssm-deploy {self._run_id}"
+
+    def _job(self, packed: Packed | None) -> Job:
+        bundle = self._content.bundle
+        return Job(
+            run_id=self._run_id,
+            script=self._source(SCRIPT, self._content.script),
+            inputs=self._source(INPUTS, self._content.inputs) if self._content.inputs else None,
+            bundle=Source(location=self._lent(BUNDLE), sha256=packed.sha256, size=packed.size) if packed else None,
+            unpacked_size=bundle.unpacked_size if bundle else 0,
+            timeout=self._limits.script,
+            fetch_timeout=self._limits.fetch,
+            grace=self._limits.grace,
+            lock_seconds=self._limits.delivery + self._limits.script,
+            run_as=self._limits.run_as,
+            region=self._aws.region,
+            endpoint_url=self._aws.endpoint_url or "",
+        )
+
+    def _source(self, name: str, content: bytes) -> Source:
+        return Source(location=self._lent(name), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+    def _lent(self, name: str) -> str:
+        if self._limits.by_role:
+            return self._staging.address(name)
+        # A target may be reached at the very end of the delivery timeout, and a reboot makes it fetch once more.
+        return self._staging.lend(name, self._limits.delivery + self._limits.fetch + self._limits.script + 600)
+
+    def _seen(self, handle: Handle, entry: Mapping[str, Any]) -> Invocation:
+        output = "".join(plugin.get("Output", "") for plugin in entry.get("CommandPlugins", ()))
+        stdout, stderr, partial = split_list_output(output)
+        raw = Invocation(
+            target=entry["InstanceId"],
+            word=entry["StatusDetails"],
+            command=handle.command,
+            stdout=stdout,
+            stderr=stderr,
+            partial=partial,
+        )
+        judged = verdict(raw, self._run_id)
+        if judged.status is not Status.UNKNOWN:
+            return judged
+        # An end without a record is looked at once more in full before it is believed.
+        stdout, stderr = self._whole(handle, entry["InstanceId"])
+        return verdict(msgspec.structs.replace(raw, stdout=stdout, stderr=stderr, partial=False), self._run_id)
+
+    def _whole(self, handle: Handle, target: str) -> tuple[str, str]:
+        """Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all."""
+        with translated(f"read the output of {target}"):
+            answer = self._ssm.get_command_invocation(CommandId=handle.command, InstanceId=target)
+        return answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")

@@ -1,0 +1,96 @@
+"""What SSM says of one target, and what the target says itself, as one Invocation. Pure functions."""
+
+import re
+import signal
+
+from ssm_deployer import result
+from ssm_deployer.model import Invocation, Status
+from ssm_deployer.payload import REFUSALS
+from ssm_deployer.result import Record
+
+# StatusDetails, spaces stripped, and what it says of a target that printed no record.
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html
+STATUSES = {
+    "Pending": (Status.SENT, ""),
+    "InProgress": (Status.RUNNING, ""),
+    "Delayed": (Status.DELAYED, "its agent does not answer; SSM will try again"),
+    "Cancelling": (Status.CANCELLING, ""),
+    "Success": (Status.UNKNOWN, "SSM says Success, but the target printed no record of the run"),
+    "Failed": (Status.UNKNOWN, "SSM says Failed, and the target printed no record of the run"),
+    "TimedOut": (Status.UNKNOWN, "SSM says TimedOut, and the target printed no record of the run"),
+    "ExecutionTimedOut": (Status.UNKNOWN, "SSM's agent stopped it before it could report"),
+    "DeliveryTimedOut": (Status.UNREACHED, "SSM had no answer in time, which does not prove that it never ran"),
+    "Cancelled": (Status.CANCELLED, ""),
+    "Terminated": (Status.SKIPPED, "SSM held it back after errors on other targets"),
+    "Undeliverable": (Status.UNREACHED, "SSM could not deliver it: the machine or its agent is gone"),
+    "InvalidPlatform": (Status.UNREACHED, "SSM says that its platform is wrong for a shell script"),
+    "AccessDenied": (Status.UNREACHED, "your IAM policy allows SendCommand, but not on this machine"),
+}
+
+# What the agent appends to stderr, with no newline before it, when the payload's exit code is not 0.
+_AGENTS_SENTENCE = re.compile(r"failed to run commands: (?:exit status|signal:) ?[\w-]+\Z")
+# Between the two streams on list pages, and where these were cut to 2,500 characters.
+_STDERR_MARK = "\n----------ERROR-------\n"
+_CUTS = ("\n---Output truncated---", "\n---Error truncated----")
+
+
+def verdict(invocation: Invocation, run_id: str) -> Invocation:
+    """Judge a target by its own record, and by the service's word only where there is none.
+
+    Args:
+        invocation: `word` as the service wrote it, `stdout` and `stderr` as they came, record and extracts in one.
+        run_id: whose record counts.
+
+    Returns:
+        the invocation with status, detail, record and the mere extracts.
+    """
+    word = invocation.word.replace(" ", "")
+    # A word that AWS has added since is not taken for an end.
+    status, detail = STATUSES.get(word, (Status.RUNNING, f"SSM says {invocation.word}"))
+    if not status.final:
+        return Invocation(
+            target=invocation.target, status=status, word=invocation.word, detail=detail, command=invocation.command
+        )
+    record, stdout = result.parse(invocation.stdout, run_id)
+    if record is not None:
+        status, detail = _by_record(record)
+    return Invocation(
+        target=invocation.target,
+        status=status,
+        word=invocation.word,
+        detail=detail,
+        command=invocation.command,
+        record=record,
+        stdout=stdout,
+        stderr=_AGENTS_SENTENCE.sub("", invocation.stderr),
+        partial=invocation.partial,
+    )
+
+
+def _by_record(record: Record) -> tuple[Status, str]:
+    if record.outcome == "refused":
+        return Status.REFUSED, REFUSALS[record.error].message if record.error in REFUSALS else record.error
+    if record.outcome == "timed-out":
+        return Status.TIMED_OUT, f"stopped after {record.script_seconds} s ({_ending(record)})"
+    if record.succeeded:
+        return Status.SUCCEEDED, ""
+    return Status.FAILED, _ending(record)
+
+
+def _ending(record: Record) -> str:
+    if not record.signal:
+        return f"exit {record.code}"
+    try:
+        return f"killed by {signal.Signals(record.signal).name}"
+    except ValueError:
+        return f"killed by signal {record.signal}"
+
+
+def split_list_output(output: str) -> tuple[str, str, bool]:
+    """Take apart the `Output` of a list page: stdout, stderr, and whether anything was cut."""
+    cut = any(mark in output for mark in _CUTS)
+    for mark in _CUTS:
+        output = output.replace(mark, "")
+    # The last mark is the service's own unless the script wrote one to stderr, which is the rarer place.
+    stdout, mark, stderr = output.rpartition(_STDERR_MARK)
+    return (stdout, stderr, cut) if mark else (output, "", cut)

@@ -1,0 +1,91 @@
+"""Carry out a plan in front of the user: events to the view, then the report, then the exit code."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+
+from ssm_deployer.cli.stop import Interrupts
+from ssm_deployer.errors import ExitCode
+from ssm_deployer.events import Event, Run, RunStarted, apply, begin, exit_status
+from ssm_deployer.model import Plan
+from ssm_deployer.runner import Backend, deploy
+from ssm_deployer.views.lines import JsonView, PlainView
+from ssm_deployer.views.live import LiveView
+from ssm_deployer.views.report import report
+
+View = LiveView | PlainView | JsonView
+
+
+def drive(plan: Plan, backend: Backend, output: str) -> int:
+    """Deploy, show, report; returns the exit code.
+
+    Args:
+        plan: what to do.
+        backend: how.
+        output: `auto`, `plain` or `json`.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    runs: list[Run] = []
+    view: View | None = None
+
+    def leave() -> None:
+        if isinstance(view, LiveView):
+            view.__exit__(None, None, None)
+        for line in _still_running(runs):
+            click.echo(line, err=True)
+
+    with Interrupts(leave) as interrupts:
+        view = _view(console, output, interrupts)
+        with view:
+            for event in deploy(plan, backend, interrupts, interrupts):
+                runs[:] = [_after(runs, event)]
+                view.show(event, runs[0])
+    run = runs[0]
+    if output != "json":
+        for line in report(run):
+            console.print(line)
+    _complain(run)
+    return exit_status(run)
+
+
+def _view(console: Console, output: str, interrupts: Interrupts) -> View:
+    if output == "json":
+        return JsonView(_write_line)
+    if output == "plain" or not console.is_terminal or os.environ.get("TERM") == "dumb":
+        return PlainView(_write_line)
+    return LiveView(console, interrupts.now)
+
+
+def _write_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()  # a reader of our pipe follows the run as it happens
+
+
+def _after(runs: list[Run], event: Event) -> Run:
+    if isinstance(event, RunStarted):
+        return begin(event)
+    return apply(runs[0], event)
+
+
+def _complain(run: Run) -> None:
+    if run.aborted is not None and run.aborted.exit_code != ExitCode.INTERRUPTED:
+        click.echo(f"error: {run.aborted.message}", err=True)
+        if run.aborted.hint:
+            click.echo(f"  try: {run.aborted.hint}", err=True)
+
+
+def _still_running(runs: list[Run]) -> Iterator[str]:
+    """What the user must know who leaves before the verdicts are there."""
+    if not runs:
+        yield "left before anything was sent"
+        return
+    run = runs[0]
+    still = [target for target in run.open if target in run.sent_at]
+    yield f"left at once: {len(still)} of {len(run.invocations)} targets may still run the script"
+    for handle in run.handles:
+        yield f"  aws ssm cancel-command --region {run.plan.region} --command-id {handle.command}"
+    if run.location:
+        yield f"  left in S3: aws s3 rm --recursive {run.location}"

@@ -1,0 +1,40 @@
+"""The options that several commands share, each declared once, and the settings that they come to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the trace of an error.")
+
+where = _together(
+    click.option(
+        "-t",
+        "--target",
+        "selectors",
+        multiple=True,
+        metavar="TARGET",
+        help="i-…, mi-…, tag:KEY=VALUE[,VALUE] or all; repeatable.",
+    ),
+    click.option("--region", metavar="REGION", help="The region of the targets."),
+    click.option("--profile", metavar="NAME", help="A profile of the AWS SDK."),
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Instead of ./config.yaml."),
+    click.option("--sandbox", is_flag=True, help="In a throw-away AWS on this machine, with 3 instances."),
+    click.option(
+        "--sandbox-size", type=click.IntRange(1, 1000), metavar="N", help="Another number of instances; implies it."
+    ),
+    verbose,
+)

@@ -1,0 +1,185 @@
+"""`ssm-deploy upload-script`: the whole job in one command."""
+
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ssm_deployer import payload
+from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.bundle import Bundle, scan
+from ssm_deployer.cli import options as shared
+from ssm_deployer.cli.drive import drive
+from ssm_deployer.cli.wire import Place, place, settings_from
+from ssm_deployer.config import Settings
+from ssm_deployer.errors import Interrupted, NoTargets, UsageError
+from ssm_deployer.model import Plan
+from ssm_deployer.staging import Staging
+from ssm_deployer.targets import Resolution
+from ssm_deployer.views.table import plan_view
+
+DEFAULT_FILES = Path("files")
+
+
+@click.command("upload-script", context_settings={"ignore_unknown_options": False})
+@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS…]")
+@shared.where
+@click.option(
+    "--files", type=click.Path(path_type=Path), metavar="DIR", help="Files to bring along. [default: ./files]"
+)
+@click.option("--no-files", is_flag=True, help="Bring no files along.")
+@click.option("-e", "--env", "environment", multiple=True, metavar="K=V", help="Set for the script; repeatable.")
+@click.option("--bucket", metavar="NAME", help="The S3 bucket that the files wait in.")
+@click.option("--delivery", type=click.Choice(["presigned", "role"]), help="How targets may read the bucket.")
+@click.option("--timeout", metavar="TIME", help="For the script, such as 90s, 5m or 2h. [default: 5m]")
+@click.option("--upload-timeout", metavar="TIME", help="For a target to fetch the files. [default: 60s]")
+@click.option("--delivery-timeout", metavar="TIME", help="For SSM to reach a target. [default: 10m]")
+@click.option("--run-as", metavar="USER", help="Run the script as this user of the target. [default: root]")
+@click.option("--output", type=click.Choice(["auto", "plain", "json"]), default="auto", help="How to show the run.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 - what click collected
+    """Run SCRIPT on every target, with a folder of files beside it, and show what happened on each.
+
+    The files are in $DEPLOY_FILES_DIR, which is also the script's working directory.
+    """
+    settings = settings_from(options, _flags(options))
+    content = Content(
+        script=read_script(script),
+        inputs=payload.inputs(arguments, _environment(options["environment"])),
+        bundle=_bundle(options["files"], no_files=options["no_files"]),
+    )
+    with place(options, settings) as here:
+        run_id = new_run_id()
+        bucket = _bucket(here.settings)
+        resolution = here.resolve()
+        limits = _limits(here.settings)
+        plan = _plan(run_id, script, here, resolution, content.bundle, limits)
+        staging = Staging(
+            here.aws.client("s3"), bucket, _folder(here.settings, run_id), kms_key=here.settings.staging.kms_key
+        )
+        if options["dry_run"]:
+            Console(highlight=False, soft_wrap=True).print(plan_view(plan, staging.location))
+            return 0
+        _require_reachable(plan)
+        if not here.selectors and not options["yes"]:
+            _ask(plan)
+        return drive(plan, SsmBackend(here.aws, staging, run_id, content, limits), options["output"])
+
+
+def read_script(path: Path) -> bytes:
+    """Read the script and make sure that a target could run it.
+
+    Raises:
+        UsageError: missing, unreadable, a folder, empty, or with what no shell can read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no script {path}", "name a file; arguments for it go after `--`") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the script {path}: {error.strerror}", "name a file that you can read") from error
+    payload.check_script(content)
+    return content
+
+
+def new_run_id() -> str:
+    """A name for a run that sorts by time and that nobody else uses."""
+    return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
+
+
+def _flags(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "staging.bucket": options["bucket"],
+        "staging.delivery": options["delivery"],
+        "timeouts.script": options["timeout"],
+        "timeouts.upload": options["upload_timeout"],
+        "timeouts.delivery": options["delivery_timeout"],
+        "execution.run_as": options["run_as"],
+    }
+
+
+def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--env {pair} has no value", "write it as --env NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _bundle(folder: Path | None, *, no_files: bool) -> Bundle | None:
+    if no_files:
+        if folder is not None:
+            raise UsageError("--files and --no-files exclude each other", "give one of them")
+        return None
+    if folder is None and not DEFAULT_FILES.is_dir():
+        return None
+    return scan(folder or DEFAULT_FILES)
+
+
+def _bucket(settings: Settings) -> str:
+    if not settings.staging.bucket:
+        raise UsageError(
+            "no S3 bucket is set for the files to wait in",
+            "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
+        )
+    return settings.staging.bucket
+
+
+def _folder(settings: Settings, run_id: str) -> str:
+    return f"{settings.staging.prefix.strip('/')}/{run_id}".lstrip("/")
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        script=settings.timeouts.script,
+        fetch=settings.timeouts.upload,
+        delivery=settings.timeouts.delivery,
+        grace=settings.execution.grace,
+        run_as=settings.execution.run_as,
+        by_role=settings.staging.delivery == "role",
+    )
+
+
+def _plan(
+    run_id: str, script: Path, here: Place, resolution: Resolution, bundle: Bundle | None, limits: Limits
+) -> Plan:
+    notes = (*([here.rehearsal] if here.rehearsal else []), *resolution.notes, *(bundle.notes if bundle else ()))
+    return Plan(
+        run_id=run_id,
+        region=here.aws.region,
+        script=str(script),
+        targets=resolution.targets,
+        left_out=resolution.left_out,
+        files=str(bundle.folder) if bundle else "",
+        file_count=bundle.count if bundle else 0,
+        file_bytes=bundle.unpacked_size if bundle else 0,
+        notes=notes,
+        deadline=limits.total,
+    )
+
+
+def _require_reachable(plan: Plan) -> None:
+    if any(target.reachable for target in plan.targets):
+        return
+    if not plan.targets:
+        left_out = f"; {len(plan.left_out)} run without SSM" if plan.left_out else ""
+        raise NoTargets(
+            f"no target in {plan.region}{left_out}", "`ssm-deploy targets` shows what there is; -t or --region choose"
+        )
+    reasons = "; ".join(f"{target.id}: {target.reason}" for target in plan.targets[:3])
+    more = f" and {len(plan.targets) - 3} more" if len(plan.targets) > 3 else ""  # noqa: PLR2004 - as many as shown
+    raise NoTargets(f"no target can be reached: {reasons}{more}", "`ssm-deploy targets` shows what there is")
+
+
+def _ask(plan: Plan) -> None:
+    """Show whom `all` means before anything happens to them."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(plan_view(plan))
+    if not sys.stdin.isatty():
+        raise UsageError("no target is named, and there is no terminal to ask", "give --yes, or name targets with -t")
+    if not click.confirm(f"\nRun {plan.script} on these {len(plan.targets)}?", err=True):
+        raise Interrupted("not started")

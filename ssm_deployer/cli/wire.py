@@ -1,0 +1,62 @@
+"""The composition root: from options and settings to the objects that do the work."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ssm_deployer import config
+from ssm_deployer.aws import Aws
+from ssm_deployer.config import Settings
+from ssm_deployer.targets import ALL, Resolution, Selector, parse_selector, resolve
+
+SANDBOX_SIZE = 3
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a command works: the settings in force, the identity, whom it means, and whether it rehearses."""
+
+    settings: Settings
+    aws: Aws
+    selectors: tuple[Selector, ...]
+    rehearsal: str = ""
+
+    def resolve(self) -> Resolution:
+        """Find the targets."""
+        return resolve(self.selectors or (ALL,), self.aws)
+
+
+def settings_from(options: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
+    """Put together file, environment and the flags that were given (None: not given)."""
+    common = {"aws.region": options["region"], "aws.profile": options["profile"]}
+    path = options["config"] or (Path(os.environ["SSM_DEPLOY_CONFIG"]) if "SSM_DEPLOY_CONFIG" in os.environ else None)
+    return config.load(path, os.environ, {**common, **flags})
+
+
+@contextmanager
+def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
+    """Connect to the AWS account that the settings name, or start a throw-away one for as long as this lasts."""
+    selectors = tuple(parse_selector(text) for text in options["selectors"])
+    if not (options["sandbox"] or options["sandbox_size"]):
+        chosen = selectors or tuple(parse_selector(text) for text in settings.targets)
+        yield Place(settings=settings, aws=Aws(settings.aws.profile, settings.region()), selectors=chosen)
+        return
+    from ssm_deployer.sandbox import launch  # noqa: PLC0415 - it needs the extra `sandbox`
+
+    with launch.throwaway(options["sandbox_size"] or SANDBOX_SIZE) as account:
+        aws = Aws(
+            region=account.region,
+            credentials=(account.access_key, account.secret_key),
+            endpoint_url=account.endpoint_url,
+        )
+        # Buckets, keys and ids of the real account mean nothing in this one.
+        staging = msgspec.structs.replace(settings.staging, bucket=account.bucket, kms_key="")
+        yield Place(
+            settings=msgspec.structs.replace(settings, staging=staging),
+            aws=aws,
+            selectors=selectors or (ALL,),
+            rehearsal=f"rehearsal in a sandbox of {len(account.instances)} instances ({account.isolation})",
+        )

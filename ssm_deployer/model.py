@@ -1,0 +1,140 @@
+"""The values that a run is made of. Nothing here does I/O, and nothing here speaks AWS."""
+
+from enum import StrEnum
+
+import msgspec
+
+from ssm_deployer.result import Record
+
+
+class Status(StrEnum):
+    """Where one target stands. Everything from SUCCEEDED on is final."""
+
+    PENDING = "pending"  # nothing was sent yet
+    SENT = "sent"  # the service accepted it
+    RUNNING = "running"
+    DELAYED = "delayed"  # the target's agent is away; the service will try again
+    CANCELLING = "cancelling"
+
+    SUCCEEDED = "succeeded"  # the script ran and exited 0: the target's own record says so
+    FAILED = "failed"  # the script ran and did not
+    TIMED_OUT = "timed out"  # the script ran longer than it was allowed to
+    REFUSED = "refused"  # the target would not run the script (download, digest, room, …)
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"  # never sent, or the service held it back
+    UNREACHED = "unreached"  # could not be delivered
+    UNKNOWN = "unknown"  # it may or may not have run: no record of an end was seen
+
+    @property
+    def final(self) -> bool:
+        """Whether no further change can come."""
+        return self not in _STAGES or _STAGES[self] == _FINAL
+
+    @property
+    def stage(self) -> int:
+        """How far along this is; a target never goes back to an earlier stage."""
+        return _STAGES.get(self, _FINAL)
+
+
+_STAGES = {Status.PENDING: 0, Status.SENT: 1, Status.DELAYED: 2, Status.RUNNING: 2, Status.CANCELLING: 3}
+_FINAL = 4
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine that a run is meant for.
+
+    Attributes:
+        id: `i-…` or `mi-…`.
+        name: its Name tag, if any.
+        state: what EC2 says of it (`running`, `stopped`, …), empty for a hybrid node.
+        platform: what its agent says of it (`Amazon Linux 2023`), if there is one.
+        via: the backend that reaches it, empty if none does.
+        reason: why none does, in words for the user.
+    """
+
+    id: str
+    name: str = ""
+    state: str = ""
+    platform: str = ""
+    via: str = ""
+    reason: str = ""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether some backend reaches it."""
+        return not self.reason
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is going to do, decided before anything is changed.
+
+    Attributes:
+        run_id: names the run everywhere: in the staging prefix, in the command's Comment, on the targets.
+        region: of the targets.
+        script: the script's file name, to show.
+        targets: whom the run is for, reachable or not.
+        left_out: machines that `all` does not stand for, each with the reason.
+        files: the folder that goes along, empty if none does.
+        file_count: entries in it.
+        file_bytes: their size, unpacked.
+        notes: what the user should know before it starts.
+        deadline: seconds after sending by which every verdict must be there (delivery and execution together).
+    """
+
+    run_id: str
+    region: str
+    script: str
+    targets: tuple[Target, ...]
+    left_out: tuple[Target, ...] = ()
+    files: str = ""
+    file_count: int = 0
+    file_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    deadline: float = 7200.0
+
+
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run's content is, and the text that makes a target fetch and run it.
+
+    The text may hold bearer URLs, so it is never part of an event. On a target it ends within `execution_timeout`
+    seconds.
+    """
+
+    location: str
+    size: int
+    digest: str = ""
+    payload: str = ""
+    execution_timeout: int = 0
+
+
+class Handle(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to find one started command again: the service's id of it, and whom it was sent to."""
+
+    command: str
+    targets: tuple[str, ...]
+
+
+class Invocation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One target's execution, as last seen.
+
+    Attributes:
+        target: the target's id.
+        status: where it stands.
+        word: the service's own word for that, as it stood.
+        detail: one line that explains the status, where it needs explaining.
+        command: the id of the command, empty before it is sent.
+        record: the target's own account, once there is one.
+        stdout: an extract that keeps the end.
+        stderr: likewise.
+        partial: whether the extracts were cut on their way, so that `Backend.read` would give more.
+    """
+
+    target: str
+    status: Status = Status.PENDING
+    word: str = ""
+    detail: str = ""
+    command: str = ""
+    record: Record | None = None
+    stdout: str = ""
+    stderr: str = ""
+    partial: bool = False

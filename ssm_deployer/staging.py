@@ -1,0 +1,201 @@
+"""The S3 prefix of one run: put what the targets fetch, lend it to them, and take it away again."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, BinaryIO, Self, TypeVar
+
+from ssm_deployer.aws import translated, upload
+from ssm_deployer.errors import Interrupted, UsageError
+
+PROGRESS_SECONDS = 0.1
+LONGEST_PRESIGN = 7 * 86400  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+PIPE_BUFFER = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class Staging:
+    """The objects of one run below `s3://BUCKET/PREFIX/RUN-ID/`.
+
+    Args:
+        s3: a client of the bucket's region, with SigV4.
+        bucket: must exist, in the client's region.
+        folder: `PREFIX/RUN-ID`, without slashes at its ends.
+        kms_key: id, ARN or alias of a KMS key; empty for S3's own keys.
+    """
+
+    def __init__(self, s3: Any, bucket: str, folder: str, kms_key: str = "") -> None:  # noqa: ANN401 - see Aws.client
+        self._s3 = s3
+        self.bucket = bucket
+        self.folder = folder
+        self._encryption = {"ServerSideEncryption": "AES256"}
+        if kms_key:
+            self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+
+    @property
+    def location(self) -> str:
+        """Where the objects are, as an `s3://` address that ends in a slash."""
+        return f"s3://{self.bucket}/{self.folder}/"
+
+    def check_bucket(self) -> None:
+        """Make sure, before anything is packed, that the bucket can serve targets of this region.
+
+        Raises:
+            UsageError: there is no such bucket, or it is in another region.
+            CloudError: AWS refused or did not answer.
+        """
+        region = self._s3.meta.region_name
+        missing = UsageError(
+            f"there is no bucket {self.bucket}", f"make it: aws s3 mb s3://{self.bucket} --region {region}"
+        )
+        with translated(f"use the bucket {self.bucket}", {"404": missing, "NoSuchBucket": missing}):
+            answer = self._s3.head_bucket(Bucket=self.bucket)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        actual = answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or region
+        if actual != region:
+            raise UsageError(
+                f"the bucket {self.bucket} is in {actual}, the targets are in {region}",
+                f"name a bucket in {region} with --bucket or staging.bucket",
+            )
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store a small object.
+
+        Raises:
+            CloudError: AWS refused or did not answer.
+        """
+        with translated(f"stage {name} in {self.location}"):
+            self._s3.put_object(Bucket=self.bucket, Key=self._key(name), Body=content, **self._encryption)
+
+    def put_stream(self, name: str, write: Callable[[BinaryIO], T]) -> Generator[int, None, T]:
+        """Store what `write` writes while it writes it; yields how many bytes are stored by now.
+
+        Memory stays flat whatever the size. Closing the generator ends the transfer.
+
+        Returns:
+            what `write` returned.
+
+        Raises:
+            CloudError: AWS refused or did not answer.
+            DeployError: whatever `write` raised.
+        """
+        reading, writing = os.pipe()
+        stored = 0
+
+        def count(sent: int) -> None:
+            nonlocal stored
+            stored += sent
+
+        with ThreadPoolExecutor(2) as pool:
+            written = pool.submit(_write, write, writing)
+            source = _Source(reading, written)
+            sent = pool.submit(self._upload, name, source, count)
+            try:
+                while not wait([sent], timeout=PROGRESS_SECONDS).done:
+                    yield stored
+            finally:
+                source.end()  # a writer that is left over sees a broken pipe
+        # An error of the writer is the cause of the upload's, so it is told first.
+        if written.exception() and not isinstance(written.exception(), BrokenPipeError):
+            return written.result()
+        sent.result()
+        return written.result()
+
+    def _upload(self, name: str, source: "_Source", count: Callable[[int], None]) -> None:
+        with source, translated(f"stage {name} in {self.location}"):
+            upload(
+                self._s3,
+                source,
+                bucket=self.bucket,
+                key=self._key(name),
+                extra=self._encryption,
+                progress=count,
+            )
+
+    def lend(self, name: str, seconds: int) -> str:
+        """Presign a GET of an object; the URL is a bearer token until it expires.
+
+        It also dies with the session that signs it, whatever `seconds` says.
+
+        Raises:
+            CloudError: there are no credentials to sign with.
+        """
+        with translated(f"presign {name}"):
+            url: str = self._s3.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self.bucket, "Key": self._key(name)},
+                ExpiresIn=min(seconds, LONGEST_PRESIGN),
+            )
+        return url
+
+    def address(self, name: str) -> str:
+        """Name an object for targets that read it with a role of their own."""
+        return f"s3://{self.bucket}/{self._key(name)}"
+
+    def empty(self) -> list[str]:
+        """Remove every object, every version and every unfinished upload of the run; say what is left, a line each.
+
+        Raises:
+            CloudError: AWS refused or did not answer.
+        """
+        leftovers: list[str] = []
+        with translated(f"empty {self.location}"):
+            for uploads in self._pages("list_multipart_uploads", "Uploads"):
+                for unfinished in uploads:
+                    self._s3.abort_multipart_upload(
+                        Bucket=self.bucket, Key=unfinished["Key"], UploadId=unfinished["UploadId"]
+                    )
+            for listed in self._versions():
+                objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
+                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+                leftovers += [f"s3://{self.bucket}/{e['Key']}: {e.get('Message')}" for e in answer.get("Errors", [])]
+        return leftovers
+
+    def _versions(self) -> Iterator[list[dict[str, str]]]:
+        yield from self._pages("list_object_versions", "Versions", "DeleteMarkers")
+
+    def _pages(self, operation: str, *fields: str) -> Iterator[list[dict[str, str]]]:
+        """What is listed below the run's folder, in pages of at most 1,000 entries, as many as DeleteObjects takes."""
+        for page in self._s3.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=f"{self.folder}/"):
+            entries = [entry for field in fields for entry in page.get(field, [])]
+            if entries:
+                yield entries
+
+    def _key(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+
+class _Source:
+    """The reading end of the pipe between packing and upload, which fails where the writer failed.
+
+    A plain end of file would let a bundle that was cut short pass for a whole one.
+    """
+
+    def __init__(self, descriptor: int, written: "Future[Any]") -> None:
+        self._stream = os.fdopen(descriptor, "rb", buffering=PIPE_BUFFER)
+        self._written = written
+        self._ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        if self._ended:
+            raise Interrupted("the transfer was ended")
+        content = self._stream.read(size)
+        if len(content) < size or size < 0:
+            self._written.result()
+        return content
+
+    def end(self) -> None:
+        """Make the next read fail."""
+        self._ended = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+def _write(write: Callable[[BinaryIO], T], descriptor: int) -> T:
+    with os.fdopen(descriptor, "wb", buffering=PIPE_BUFFER) as sink:
+        return write(sink)

@@ -1,0 +1,203 @@
+"""Selectors to targets: which machines are meant, and how each is reached, or why it is not."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal
+
+import msgspec
+
+from ssm_deployer.aws import Aws, translated
+from ssm_deployer.errors import UsageError
+from ssm_deployer.model import Target
+
+EC2_FILTER_VALUES = 200  # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+SSM_FILTER_VALUES = (
+    100  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstanceInformationStringFilter.html
+)
+SILENT_MINUTES = 15  # agents report every 5 minutes; SSM goes on calling one Online for a while after it fell silent
+
+_INSTANCE = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_HYBRID = re.compile(r"mi-[0-9a-f]{17}")
+
+
+class Selector(msgspec.Struct, frozen=True):
+    """What a user calls a target: `kind` id (`values` holds it), tag (`key` has one of `values`) or all."""
+
+    kind: Literal["id", "tag", "all"]
+    values: tuple[str, ...] = ()
+    key: str = ""
+
+
+ALL = Selector("all")
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """What selectors stand for: the targets, what `all` leaves out and why, and remarks for the user."""
+
+    targets: tuple[Target, ...]
+    left_out: tuple[Target, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def parse_selector(text: str) -> Selector:
+    """Read `i-…`, `mi-…`, `tag:KEY=VALUE[,VALUE]` or `all`.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "all":
+        return ALL
+    if _INSTANCE.fullmatch(text) or _HYBRID.fullmatch(text):
+        return Selector("id", (text,))
+    tag = re.fullmatch(r"tag:([^=]+)=(.+)", text, re.DOTALL)
+    if tag:
+        return Selector("tag", tuple(value for value in tag[2].split(",") if value), tag[1])
+    raise UsageError(
+        f"`{text}` names no target", "a target is i-… or mi-… (8 or 17 hex digits), tag:KEY=VALUE[,VALUE] or all"
+    )
+
+
+def resolve(selectors: Sequence[Selector], aws: Aws, now: datetime | None = None) -> Resolution:
+    """Find the machines that the selectors stand for, each once, in the order of their ids.
+
+    Takes a page-wise call to EC2 and one to SSM for each kind of selector, none per target.
+
+    Raises:
+        CloudError: AWS refused or did not answer.
+    """
+    finder = Finder(aws)
+    ids = {value for selector in selectors if selector.kind == "id" for value in selector.values}
+    everything = ALL in selectors
+    instances = dict(finder.instances_by_id(ids))
+    agents: dict[str, Mapping[str, Any]] = {}
+    notes: list[str] = []
+    for selector in selectors:
+        if selector.kind == "tag":
+            found = dict(finder.instances_by_tag(selector))
+            hybrids = dict(finder.agents_by_tag(selector))
+            if not found and not hybrids:
+                notes.append(f"no machine has the tag {selector.key}={','.join(selector.values)} in {aws.region}")
+            instances |= found
+            agents |= hybrids
+    named = ids | instances.keys() | agents.keys()
+    if everything:
+        instances |= dict(finder.running_instances())
+        agents |= dict(finder.agents())
+    else:
+        agents |= dict(finder.agents_by_id(named - agents.keys()))
+    moment = now or datetime.now(UTC)
+    candidates = [
+        _target(key, instances.get(key), agents.get(key), aws.region, moment)
+        for key in sorted(named | instances.keys() | agents.keys())
+    ]
+    return Resolution(
+        targets=tuple(target for target in candidates if target.reachable or target.id in named),
+        left_out=tuple(target for target in candidates if not (target.reachable or target.id in named)),
+        notes=tuple(notes),
+    )
+
+
+class Finder:
+    """The calls to EC2 and SSM that look for machines; each method yields `(id, what the service says of it)`."""
+
+    def __init__(self, aws: Aws) -> None:
+        self._ec2 = aws.client("ec2")
+        self._ssm = aws.client("ssm")
+
+    def instances_by_id(self, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What EC2 knows of these ids; hybrid nodes and ids that do not exist are left out."""
+        # A filter and not InstanceIds=…, which fails as a whole for one id that is not there.
+        for some in _chunks((key for key in sorted(ids) if key.startswith("i-")), EC2_FILTER_VALUES):
+            yield from self._instances([{"Name": "instance-id", "Values": some}])
+
+    def instances_by_tag(self, selector: Selector) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What EC2 knows of the instances that a tag means now."""
+        # A terminated instance keeps its tags for about an hour; a tag means those that can still be meant.
+        alive = ["pending", "running", "stopping", "stopped"]
+        yield from self._instances(
+            [
+                {"Name": f"tag:{selector.key}", "Values": list(selector.values)},
+                {"Name": "instance-state-name", "Values": alive},
+            ]
+        )
+
+    def running_instances(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What EC2 knows of every running instance."""
+        yield from self._instances([{"Name": "instance-state-name", "Values": ["running"]}])
+
+    def agents_by_id(self, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What SSM knows of these ids; those without an agent are left out."""
+        for some in _chunks(sorted(ids), SSM_FILTER_VALUES):
+            yield from self._agents([{"Key": "InstanceIds", "Values": some}])
+
+    def agents_by_tag(self, selector: Selector) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What SSM knows of the hybrid nodes with a tag."""
+        for key, agent in self._agents([{"Key": f"tag:{selector.key}", "Values": list(selector.values)}]):
+            if key.startswith("mi-"):  # EC2 itself tells of instances, also of those without an agent
+                yield key, agent
+
+    def agents(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What SSM knows of everything it manages."""
+        yield from self._agents([])
+
+    def _instances(self, filters: list[dict[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with translated("list the instances"):
+            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
+                for reservation in page["Reservations"]:
+                    for instance in reservation["Instances"]:
+                        yield instance["InstanceId"], instance
+
+    def _agents(self, filters: list[dict[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with translated("list what SSM manages"):
+            paginator = self._ssm.get_paginator("describe_instance_information")
+            for page in paginator.paginate(Filters=filters, PaginationConfig={"PageSize": 50}):
+                for agent in page["InstanceInformationList"]:
+                    yield agent["InstanceId"], agent
+
+
+def _chunks(values: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _target(
+    key: str, instance: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, region: str, now: datetime
+) -> Target:
+    tags = {tag["Key"]: tag["Value"] for tag in (instance or {}).get("Tags", [])}
+    platform = f"{(agent or {}).get('PlatformName', '')} {(agent or {}).get('PlatformVersion', '')}".strip()
+    reason = _why_not(key, instance, agent, region, now)
+    return Target(
+        id=key,
+        name=tags.get("Name", "") or (agent or {}).get("Name", ""),
+        state=(instance or {}).get("State", {}).get("Name", ""),
+        platform=platform or (instance or {}).get("PlatformDetails", ""),
+        via="" if reason else "ssm",
+        reason=reason,
+    )
+
+
+def _why_not(
+    key: str, instance: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, region: str, now: datetime
+) -> str:
+    """Why SSM cannot reach a machine now, in the user's words; empty if it can."""
+    if instance is None and agent is None:
+        return f"no such {'instance' if key.startswith('i-') else 'managed node'} in {region}"
+    state = (instance or {}).get("State", {}).get("Name", "running")
+    if state != "running":
+        return f"the instance is {state}"
+    if agent is None:
+        return "no SSM agent has registered: is it installed, and does the instance's role allow SSM?"
+    if agent.get("PlatformType", "Linux") == "Windows":
+        return "it runs Windows; the payload is for POSIX shells"
+    minutes = _silent_minutes(agent, now)
+    if agent.get("PingStatus") != "Online" or minutes >= SILENT_MINUTES:
+        return f"its SSM agent has been silent for {minutes} minutes"
+    return ""
+
+
+def _silent_minutes(agent: Mapping[str, Any], now: datetime) -> int:
+    last = agent.get("LastPingDateTime", now)
+    return max(0, int((now - last).total_seconds() // 60))

@@ -1,0 +1,1 @@
+"""What a run looks like: each view shows a run and its events, and fetches nothing."""

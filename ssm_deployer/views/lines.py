@@ -1,0 +1,76 @@
+"""A run as lines: in words where there is no terminal, and as JSON for programs."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Self
+
+from ssm_deployer.events import (
+    CancelRequested,
+    Cleaned,
+    Event,
+    InvocationChanged,
+    Noted,
+    Run,
+    RunStarted,
+    SendIntended,
+    StagingFinished,
+    to_json,
+)
+from ssm_deployer.views.words import called, count, last_line, printable, size
+
+
+class PlainView:
+    """Writes a line of words for every event worth one."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def show(self, event: Event, run: Run) -> None:
+        """Write the lines of one event; `run` already knows of it."""
+        stamp = datetime.fromtimestamp(event.time, tz=UTC).strftime("%H:%M:%SZ")
+        for line in _lines(event, run):
+            self._write(f"{stamp} {line}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+
+class JsonView:
+    """Writes every event as one line of JSON."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def show(self, event: Event, run: Run) -> None:  # noqa: ARG002 - the events say it all
+        """Write one event."""
+        self._write(to_json(event).decode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+
+def _lines(event: Event, run: Run) -> Iterator[str]:
+    match event:
+        case RunStarted():
+            yield f"run {run.plan.run_id} in {run.plan.region}: {count(len(run.plan.targets), 'target')}"
+        case StagingFinished():
+            yield f"staged {size(event.size)} in {event.location}"
+        case SendIntended():
+            yield f"sending to {count(len(event.targets), 'target')}"
+        case InvocationChanged(invocation=invocation):
+            why = printable(invocation.detail) or last_line(invocation)
+            yield f"{called(run, invocation.target)}: {invocation.status}" + (f" ({why})" if why else "")
+        case CancelRequested():
+            yield "cancelling; interrupt once more to leave at once"
+        case Noted():
+            yield f"note: {printable(event.message)}"
+        case Cleaned():
+            yield "staging emptied" if not event.leftovers else f"left in S3: {'; '.join(event.leftovers)}"
+        case _:
+            pass

@@ -1,0 +1,106 @@
+"""The live screen: a pure function of the run, drawn again and again by rich."""
+
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ssm_deployer.events import Event, Run, RunStarted, begin
+from ssm_deployer.model import Invocation, Status
+from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, size
+
+FRAMES_PER_SECOND = 8
+SPARE_LINES = 5  # for the head, the sum and the prompt: a table higher than the screen would scroll it
+
+# What a reader looks for first comes first where not all rows have room.
+_URGENCY = (
+    Status.FAILED, Status.TIMED_OUT, Status.REFUSED, Status.UNKNOWN, Status.UNREACHED, Status.CANCELLING,
+    Status.DELAYED, Status.RUNNING, Status.SENT, Status.PENDING, Status.CANCELLED, Status.SKIPPED, Status.SUCCEEDED,
+)  # fmt: skip
+
+
+def render(run: Run, now: float, height: int) -> RenderableType:
+    """The screen at the moment `now` (seconds since the epoch), in at most `height` lines."""
+    room = max(height - SPARE_LINES, 3)
+    shown = list(run.invocations.values())
+    if len(shown) > room:
+        shown.sort(key=lambda invocation: _URGENCY.index(invocation.status))
+    table = Table(box=None, pad_edge=False, show_header=False, expand=False)
+    for column in ("mark", "target", "status", "elapsed"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("last line", no_wrap=True, overflow="ellipsis")
+    for invocation in shown[:room]:
+        _add_row(table, run, invocation, now)
+    parts: list[RenderableType] = [_head(run, now), table]
+    if len(shown) > room:
+        counts = Counter(str(invocation.status) for invocation in shown[room:])
+        rest = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+        parts.append(Text(f"  and {len(shown) - room} more: {rest}", style="dim"))
+    return Group(*parts)
+
+
+def _head(run: Run, now: float) -> Text:
+    spent = duration((run.ended or now) - run.started)
+    if run.aborted is not None:
+        doing = "stopped"
+    elif run.cancelled:
+        doing = "cancelling; Ctrl-C again leaves at once"
+    elif not run.location:
+        doing = f"staging the files, {size(run.staged_bytes)} sent"
+    elif not run.open:
+        doing = "cleaning up"
+    else:
+        done = len(run.invocations) - len(run.open)
+        doing = f"{done} of {len(run.invocations)} done"
+    return Text(f"run {run.plan.run_id} in {run.plan.region}: {doing} · {spent}", style="bold")
+
+
+def _add_row(table: Table, run: Run, invocation: Invocation, now: float) -> None:
+    mark, style = MARKS[invocation.status]
+    spent = elapsed(run, invocation.target, now)
+    table.add_row(
+        Text(mark, style=style),
+        called(run, invocation.target),
+        Text(str(invocation.status), style=style),
+        "" if spent is None else duration(spent),
+        Text(invocation.detail or last_line(invocation), style="dim"),
+    )
+
+
+class LiveView:
+    """Shows a run on a terminal while it happens.
+
+    Args:
+        console: the terminal.
+        now: the clock that drew the events' times.
+    """
+
+    def __init__(self, console: Console, now: Callable[[], float]) -> None:
+        self._console = console
+        self._now = now
+        self._run: Run | None = None
+        self._live = Live(
+            console=console, get_renderable=self._frame, refresh_per_second=FRAMES_PER_SECOND, transient=True
+        )
+
+    def show(self, event: Event, run: Run) -> None:
+        """Take note of the run as it is after `event`."""
+        self._run = run if not isinstance(event, RunStarted) else begin(event)
+
+    def _frame(self) -> RenderableType:
+        run = self._run  # drawn by rich's thread; the value is immutable, so one look at it is consistent
+        return render(run, self._now(), self._console.height) if run is not None else Text()
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)

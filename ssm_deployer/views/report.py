@@ -1,0 +1,98 @@
+"""The end of a run in words: failures first with the tail of their output, equal outputs folded, one line of sum."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from ssm_deployer.events import Run
+from ssm_deployer.model import Invocation, Status
+from ssm_deployer.views.words import MARKS, called, count, duration, elapsed, printable, size
+
+TAIL_LINES = 20
+WHOLE_LINES = 60
+SHOWN_TARGETS = 8
+
+_ORDER = list(Status)
+
+
+def report(run: Run) -> Iterator[Text]:
+    """The lines of the report, styled."""
+    groups = _groups(run)
+    for group in groups:
+        yield from _group_lines(run, group)
+    for note in run.notes:
+        yield Text(f"note: {printable(note)}", style="yellow")
+    for leftover in run.leftovers:
+        yield Text(f"left in S3: {printable(leftover)}", style="red")
+    yield _summary(run)
+
+
+def _groups(run: Run) -> list[list[Invocation]]:
+    """Invocations with the same end and the same output, failures first, then the largest groups."""
+    folded: dict[object, list[Invocation]] = defaultdict(list)
+    for invocation in run.invocations.values():
+        folded[_sameness(invocation)].append(invocation)
+    return sorted(
+        folded.values(), key=lambda group: (group[0].status is Status.SUCCEEDED, -len(group), group[0].target)
+    )
+
+
+def _sameness(invocation: Invocation) -> object:
+    record = invocation.record
+    if record is None or not record.stdout_sha256 or not record.stderr_sha256:
+        return invocation.status, invocation.detail, invocation.stdout, invocation.stderr
+    return invocation.status, invocation.detail, record.stdout_sha256, record.stderr_sha256
+
+
+def _group_lines(run: Run, group: Sequence[Invocation]) -> Iterator[Text]:
+    # Among equals the one whose extract is whole says the most.
+    best = min(group, key=lambda invocation: invocation.partial)
+    mark, style = MARKS[best.status]
+    detail = f": {printable(best.detail)}" if best.detail else ""
+    yield Text(f"{mark} {_names(run, group)} {best.status}{detail}{_timing(run, group)}", style=style)
+    failed = best.status is not Status.SUCCEEDED
+    if best.stderr.strip():
+        yield from _extract("stderr", best.stderr, TAIL_LINES)
+    if best.stdout.strip():
+        yield from _extract("stdout", best.stdout, TAIL_LINES if failed else WHOLE_LINES)
+    if best.partial:
+        yield Text("  (the middle of this output was cut on its way)", style="dim")
+    yield Text()
+
+
+def _names(run: Run, group: Sequence[Invocation]) -> str:
+    names = [called(run, invocation.target) for invocation in group]
+    if len(names) == 1:
+        return names[0]
+    shown = ", ".join(names[:SHOWN_TARGETS])
+    more = f" and {len(names) - SHOWN_TARGETS} more" if len(names) > SHOWN_TARGETS else ""
+    return f"{count(len(names), 'target')} alike ({shown}{more})"
+
+
+def _timing(run: Run, group: Sequence[Invocation]) -> str:
+    spans = [span for each in group if (span := elapsed(run, each.target, run.ended or run.started)) is not None]
+    if not spans:
+        return ""
+    low, high = duration(min(spans)), duration(max(spans))
+    return f" ({low})" if low == high else f" ({low} to {high})"
+
+
+def _extract(name: str, text: str, limit: int) -> Iterator[Text]:
+    lines = printable(text).splitlines()
+    hidden = len(lines) - limit
+    if hidden > 0:
+        yield Text(f"  {name} ┊ … {count(hidden, 'line')} above", style="dim")
+        lines = lines[-limit:]
+    for line in lines:
+        yield Text.assemble((f"  {name} │ ", "dim"), line)
+
+
+def _summary(run: Run) -> Text:
+    counts = Counter(invocation.status for invocation in run.invocations.values())
+    parts = [f"{counts[status]} {status}" for status in _ORDER if counts[status]]
+    all_good = run.invocations and counts[Status.SUCCEEDED] == len(run.invocations) and run.aborted is None
+    took = duration((run.ended or run.started) - run.started)
+    staged = f" · {size(run.staged_bytes)} staged" if run.staged_bytes else ""
+    line = f"{', '.join(parts) or 'no target'} of {count(len(run.invocations), 'target')} · {took}{staged}"
+    return Text(f"{line} · run {run.plan.run_id}", style="bold green" if all_good else "bold red")
