@@ -172,7 +172,7 @@ class _Deployment:
     def _send_all(self, targets: Sequence[Target], staged: Staged) -> Iterator[Event]:
         for first in range(0, len(targets), self.backend.batch):
             if self.stop.requested:
-                yield from self._skip(targets[first:], "stopped before it was sent")
+                yield from self._unsent(targets[first:])
                 return
             try:
                 yield from self._send(targets[first : first + self.backend.batch], staged)
@@ -201,7 +201,7 @@ class _Deployment:
             yield from self._send(targets[:middle], staged)
             yield from self._send(targets[middle:], staged)
         except Interrupted:
-            yield from self._skip(targets, "stopped before it was sent")
+            yield from self._unsent(targets)
         else:
             yield Sent(time=self.clock.now(), handle=handle)
             for target in targets:
@@ -373,6 +373,11 @@ class _Deployment:
     def _skip(self, targets: Sequence[Target], reason: str) -> Iterator[Event]:
         for target in targets:
             yield self._changed(Invocation(target=target.id, status=Status.SKIPPED, detail=reason))
+
+    def _unsent(self, targets: Sequence[Target]) -> Iterator[Event]:
+        if not self.run.handles:  # else following says it, together with what it cancels
+            yield CancelRequested(time=self.clock.now(), commands=())
+        yield from self._skip(targets, "stopped before it was sent")
 
     def _is_pending(self, target: Target) -> bool:
         return self.run.invocations[target.id].status is Status.PENDING

@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all that a newcomer needs; both build their own virtual environment in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test format clean
+
+demo: $(VENV)/sandbox
+	$(BIN)/ssm-deploy upload-script examples/deploy_with_files_example.sh --sandbox --yes -- one 'two words'
+
+test: $(VENV)/dev
+	tests/system-packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not slow' -n 2
+	$(BIN)/pytest -m slow -n 2
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/sandbox: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[sandbox]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/sandbox
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,150 @@
+"""Fakes that implement our Protocols, shared by the tests."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+
+from ssm_deployer.errors import BadTarget, CloudError
+from ssm_deployer.model import Handle, Invocation, Plan, Staged, Status, Target
+from ssm_deployer.result import FORMAT, Record
+
+RUN_ID = "20260101T000000Z-00000000"
+
+
+def make_plan(*ids: str, unreachable: Mapping[str, str] | None = None, deadline: float = 1000.0) -> Plan:
+    targets = [Target(id=key, via="ssm") for key in ids]
+    targets += [Target(id=key, reason=reason) for key, reason in (unreachable or {}).items()]
+    return Plan(run_id=RUN_ID, region="eu-west-1", script="s.sh", targets=tuple(targets), deadline=deadline)
+
+
+def make_record(code: int = 0, *, stdout: str = "", stderr: str = "") -> Record:
+    return Record(
+        format=FORMAT, run=RUN_ID, outcome="exited", code=code, signal=0, started=1, ended=2,
+        stdout_sha256=stdout, stderr_sha256=stderr,
+    )  # fmt: skip
+
+
+def succeeded(target: str, stdout: str = "hello\n", *, partial: bool = False) -> Invocation:
+    return Invocation(
+        target=target, status=Status.SUCCEEDED, word="Success", record=make_record(stdout=f"digest of {stdout}"),
+        stdout=stdout, partial=partial,
+    )  # fmt: skip
+
+
+def failed(target: str, stderr: str = "boom\n", *, partial: bool = False) -> Invocation:
+    return Invocation(
+        target=target, status=Status.FAILED, word="Failed", detail="exit 3", record=make_record(3), stderr=stderr,
+        partial=partial,
+    )  # fmt: skip
+
+
+class FakeClock:
+    """Implements `runner.Clock`: waiting takes no time, and makes time pass."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+        self.waits: list[float] = []
+        self.on_wait: Callable[[float], None] = lambda _: None
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.time += seconds
+        self.on_wait(self.time)
+
+
+class FakeStop:
+    """Implements `runner.Stop`."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+class FakeBackend:
+    """Implements `runner.Backend` in memory.
+
+    `looks` holds, for each target, what successive looks show; the last one stays. A target without an entry
+    succeeds at the second look. `fail` holds, for each verb, errors that its next calls raise.
+    """
+
+    def __init__(self, looks: Mapping[str, Sequence[Invocation]] | None = None, batch: int = 50) -> None:
+        self.looks = dict(looks or {})
+        self.fail: dict[str, list[CloudError]] = {}
+        self.gone: dict[str, str] = {}
+        self.bad: set[str] = set()
+        self.extracts: dict[str, tuple[str, str]] = {}
+        self.leftovers: list[str] = []
+        self.calls: list[tuple[str, object]] = []
+        self.staged: set[str] = set()
+        self.commands: dict[str, Handle] = {}
+        self.cancelled: set[str] = set()
+        self._batch = batch
+        self._seen: dict[str, int] = {}
+        self.stage_steps = 2
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def stage(self) -> Generator[int, None, Staged]:
+        self._call("stage", None)
+        self.staged.add("bundle")
+        for step in range(self.stage_steps):
+            yield (step + 1) * 100
+        return Staged(location="memory://run/", size=self.stage_steps * 100, payload="text")
+
+    def start(self, targets: Sequence[Target], staged: Staged) -> Handle:
+        assert staged.location == "memory://run/"
+        ids = tuple(target.id for target in targets)
+        self._call("start", ids)
+        if self.bad.intersection(ids):
+            raise BadTarget("the service does not know one of these")
+        handle = Handle(command=f"command-{len(self.commands) + 1}", targets=ids)
+        self.commands[handle.command] = handle
+        return handle
+
+    def find(self, targets: Sequence[Target]) -> Handle | None:
+        ids = tuple(target.id for target in targets)
+        self._call("find", ids)
+        return next((handle for handle in self.commands.values() if handle.targets == ids), None)
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:
+        self._call("observe", handle)
+        return [self._look(handle, target) for target in handle.targets]
+
+    def read(self, handle: Handle, target: str) -> tuple[str, str]:
+        self._call("read", target)
+        assert target in handle.targets
+        last = self._look(handle, target)
+        return self.extracts.get(target, (last.stdout, last.stderr))
+
+    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:
+        self._call("lost", tuple(targets))
+        return {key: reason for key, reason in self.gone.items() if key in targets}
+
+    def cancel(self, handle: Handle) -> None:
+        self._call("cancel", handle.command)
+        self.cancelled.add(handle.command)
+
+    def clean(self) -> Sequence[str]:
+        self._call("clean", None)
+        self.staged.clear()
+        return self.leftovers
+
+    def _call(self, name: str, what: object) -> None:
+        self.calls.append((name, what))
+        errors = self.fail.get(name)
+        if errors:
+            raise errors.pop(0)
+
+    def _look(self, handle: Handle, target: str) -> Invocation:
+        if handle.command in self.cancelled:
+            return Invocation(target=target, status=Status.CANCELLED, word="Cancelled", command=handle.command)
+        running = Invocation(target=target, status=Status.RUNNING, word="InProgress", command=handle.command)
+        looks = self.looks.get(target, [running, succeeded(target)])
+        number = self._seen.get(target, 0)
+        self._seen[target] = number + 1
+        return looks[min(number, len(looks) - 1)]

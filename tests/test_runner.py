@@ -1,0 +1,367 @@
+"""The orchestration, against a fake backend and a clock that takes no time."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from fakes import FakeBackend, FakeClock, FakeStop, failed, make_plan, succeeded
+
+from ssm_deployer.errors import Ambiguous, CloudError, Declined, ExitCode, UsageError
+from ssm_deployer.events import (
+    CancelRequested,
+    Cleaned,
+    Event,
+    InvocationChanged,
+    Noted,
+    Run,
+    RunAborted,
+    RunFinished,
+    RunStarted,
+    SendIntended,
+    Sent,
+    StagingFinished,
+    exit_status,
+    replay,
+)
+from ssm_deployer.model import Invocation, Plan, Status
+from ssm_deployer.runner import BLIND_SECONDS, CANCEL_SECONDS, LONGEST_PAUSE, SEND_ATTEMPTS, deploy
+
+
+class Stage:
+    """What a test of the runner needs, with sound defaults."""
+
+    def __init__(self) -> None:
+        self.backend = FakeBackend()
+        self.clock = FakeClock()
+        self.stop = FakeStop()
+        self.events: list[Event] = []
+
+    def run(self, plan: Plan, on_event: Callable[[Event], None] = lambda _: None) -> Run:
+        for event in deploy(plan, self.backend, self.clock, self.stop):
+            self.events.append(event)
+            on_event(event)
+        return replay(self.events)
+
+    def kinds(self) -> list[type[Event]]:
+        return [type(event) for event in self.events]
+
+    def stop_at(self, kind: type[Event]) -> Callable[[Event], None]:
+        def request(event: Event) -> None:
+            self.stop.requested = self.stop.requested or isinstance(event, kind)
+
+        return request
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def statuses(run: Run) -> dict[str, Status]:
+    return {key: invocation.status for key, invocation in run.invocations.items()}
+
+
+def test_a_run_stages_sends_follows_and_cleans_in_this_order(stage: Stage) -> None:
+    run = stage.run(make_plan("i-1", "i-2"))
+    order = [RunStarted, StagingFinished, SendIntended, Sent, InvocationChanged, Cleaned, RunFinished]
+    positions = [stage.kinds().index(kind) for kind in order]
+    assert positions == sorted(positions)
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.SUCCEEDED}
+    assert exit_status(run) == ExitCode.SUCCESS
+    assert not stage.backend.staged
+
+
+def test_the_intention_to_send_is_told_before_the_request_leaves(stage: Stage) -> None:
+    def check(event: Event) -> None:
+        if isinstance(event, SendIntended):
+            assert "start" not in stage.backend.names()
+
+    stage.run(make_plan("i-1"), check)
+    assert "start" in stage.backend.names()
+
+
+def test_a_failed_target_is_a_value_and_the_others_go_on(stage: Stage) -> None:
+    stage.backend.looks["i-2"] = [failed("i-2")]
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.FAILED}
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_unreachable_targets_are_told_and_never_sent_to(stage: Stage) -> None:
+    run = stage.run(make_plan("i-1", unreachable={"i-9": "the instance is stopped"}))
+    assert run.invocations["i-9"].status is Status.UNREACHED
+    assert run.invocations["i-9"].detail == "the instance is stopped"
+    assert [what for name, what in stage.backend.calls if name == "start"] == [("i-1",)]
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_targets_are_sent_in_batches(stage: Stage) -> None:
+    stage.backend = FakeBackend(batch=2)
+    stage.run(make_plan("i-1", "i-2", "i-3", "i-4", "i-5"))
+    sent = [what for name, what in stage.backend.calls if name == "start"]
+    assert sent == [("i-1", "i-2"), ("i-3", "i-4"), ("i-5",)]
+
+
+@pytest.mark.parametrize("bad", [{"i-3"}, {"i-1", "i-5"}, {"i-1", "i-2", "i-3", "i-4", "i-5"}])
+def test_a_bad_id_costs_that_target_and_not_its_batch(stage: Stage, bad: set[str]) -> None:
+    stage.backend.bad = bad
+    run = stage.run(make_plan("i-1", "i-2", "i-3", "i-4", "i-5"))
+    unreached = {key for key, status in statuses(run).items() if status is Status.UNREACHED}
+    assert unreached == bad
+    assert {status for key, status in statuses(run).items() if key not in bad} <= {Status.SUCCEEDED}
+
+
+def test_a_throttled_send_is_repeated_after_growing_pauses(stage: Stage) -> None:
+    stage.backend.fail["start"] = [Declined("slow down")] * 3
+    run = stage.run(make_plan("i-1"))
+    assert statuses(run) == {"i-1": Status.SUCCEEDED}
+    assert stage.backend.names().count("start") == 4
+    assert stage.clock.waits[:3] == [1.0, 2.0, 4.0]
+
+
+def test_a_send_without_an_answer_is_looked_for_before_it_is_repeated(stage: Stage) -> None:
+    stage.backend.fail["start"] = [Ambiguous("no answer")]
+    stage.run(make_plan("i-1"))
+    names = stage.backend.names()
+    assert names.index("find") < len(names) - 1 - names[::-1].index("start")
+    assert names.count("start") == 2
+
+
+def test_a_send_without_an_answer_that_was_accepted_is_not_repeated(stage: Stage) -> None:
+    accepting = stage.backend.start
+
+    class Accepted(FakeBackend):
+        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            super().start(targets, staged)
+            raise Ambiguous("read timeout")
+
+    assert accepting is not None
+    stage.backend = Accepted()
+    run = stage.run(make_plan("i-1"))
+    assert stage.backend.names().count("start") == 1
+    assert statuses(run) == {"i-1": Status.SUCCEEDED}
+
+
+def test_a_service_that_refuses_the_first_send_aborts_the_run_and_cleans(stage: Stage) -> None:
+    stage.backend.fail["start"] = [CloudError("not allowed", "ask for it")]
+    run = stage.run(make_plan("i-1"))
+    assert run.aborted is not None
+    assert (run.aborted.message, run.aborted.hint) == ("not allowed", "ask for it")
+    assert exit_status(run) == ExitCode.CLOUD
+    assert statuses(run) == {"i-1": Status.SKIPPED}
+    assert not stage.backend.staged
+
+
+def test_a_service_that_refuses_a_later_send_leaves_the_sent_targets_followed(stage: Stage) -> None:
+    stage.backend = FakeBackend(batch=1)
+
+    def refuse_after_the_first(event: Event) -> None:
+        if isinstance(event, Sent):
+            stage.backend.fail["start"] = [CloudError("quota")]
+
+    run = stage.run(make_plan("i-1", "i-2", "i-3"), refuse_after_the_first)
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.SKIPPED, "i-3": Status.SKIPPED}
+    assert any(isinstance(event, Noted) for event in stage.events)
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_sending_gives_up_after_a_bounded_number_of_attempts(stage: Stage) -> None:
+    stage.backend.fail["start"] = [Declined("slow down")] * 1000
+    run = stage.run(make_plan("i-1"))
+    assert stage.backend.names().count("start") == SEND_ATTEMPTS
+    assert exit_status(run) == ExitCode.CLOUD
+
+
+def test_an_error_while_staging_sends_nothing_and_cleans(stage: Stage) -> None:
+    stage.backend.fail["stage"] = [CloudError("no such bucket")]
+    run = stage.run(make_plan("i-1"))
+    assert "start" not in stage.backend.names()
+    assert "clean" in stage.backend.names()
+    assert exit_status(run) == ExitCode.CLOUD
+
+
+def test_an_error_of_the_users_input_while_staging_keeps_its_own_exit_code(stage: Stage) -> None:
+    class Changed(FakeBackend):
+        def stage(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            yield 1
+            raise UsageError("a file changed while it was packed")
+
+    stage.backend = Changed()
+    assert exit_status(stage.run(make_plan("i-1"))) == ExitCode.USAGE
+
+
+def test_looking_survives_throttling_and_silence(stage: Stage) -> None:
+    stage.backend.fail["observe"] = [Declined("slow down"), Ambiguous("timeout"), Declined("slow down")]
+    assert exit_status(stage.run(make_plan("i-1"))) == ExitCode.SUCCESS
+
+
+def test_looking_gives_up_when_it_sees_nothing_for_too_long(stage: Stage) -> None:
+    stage.backend.fail["observe"] = [Ambiguous("timeout")] * 10_000
+    started = stage.clock.now()
+    run = stage.run(make_plan("i-1"))
+    assert run.invocations["i-1"].status is Status.UNKNOWN
+    assert exit_status(run) == ExitCode.CLOUD
+    assert stage.clock.now() - started < BLIND_SECONDS + 60
+    assert "clean" in stage.backend.names()
+
+
+def test_credentials_that_expire_while_following_are_told_and_nobody_is_called_successful(stage: Stage) -> None:
+    stage.backend.fail["observe"] = [CloudError("the credentials have expired")]
+    run = stage.run(make_plan("i-1"))
+    assert statuses(run) == {"i-1": Status.UNKNOWN}
+    assert exit_status(run) == ExitCode.CLOUD
+
+
+def test_the_pauses_grow_while_nothing_changes_and_are_bounded(stage: Stage) -> None:
+    running = Invocation(target="i-1", status=Status.RUNNING)
+    stage.backend.looks["i-1"] = [*[running] * 40, succeeded("i-1")]
+    stage.run(make_plan("i-1", deadline=10_000))
+    assert all(before <= after for before, after in pairwise(stage.clock.waits[1:]))
+    assert max(stage.clock.waits) == LONGEST_PAUSE
+
+
+def test_many_commands_are_looked_at_less_often(stage: Stage) -> None:
+    stage.backend = FakeBackend(batch=1)
+    stage.run(make_plan(*(f"i-{number}" for number in range(100))))
+    assert min(stage.clock.waits) >= 100 / 5
+
+
+def test_a_status_never_goes_back(stage: Stage) -> None:
+    sent = Invocation(target="i-1", status=Status.SENT, word="Pending")
+    running = Invocation(target="i-1", status=Status.RUNNING, word="InProgress")
+    stage.backend.looks["i-1"] = [running, sent, running, succeeded("i-1")]
+    stage.run(make_plan("i-1"))
+    seen = [event.invocation.status for event in stage.events if isinstance(event, InvocationChanged)]
+    assert seen == [Status.SENT, Status.RUNNING, Status.SUCCEEDED]
+
+
+def test_an_instance_that_vanished_is_noticed_before_the_services_timeout(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.backend.gone["i-1"] = "the instance is terminated"
+    started = stage.clock.now()
+    run = stage.run(make_plan("i-1", deadline=7200))
+    assert run.invocations["i-1"].status is Status.UNKNOWN
+    assert run.invocations["i-1"].detail == "the instance is terminated"
+    assert stage.clock.now() - started < 120
+
+
+def test_a_target_without_a_verdict_is_unknown_after_the_deadline(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    run = stage.run(make_plan("i-1", "i-2", deadline=500))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED}
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_stopping_while_staging_sends_nothing_and_cleans(stage: Stage) -> None:
+    stage.backend.stage_steps = 1000
+    run = stage.run(make_plan("i-1"), stage.stop_at(RunStarted))
+    assert statuses(run) == {"i-1": Status.SKIPPED}
+    assert "start" not in stage.backend.names()
+    assert not stage.backend.staged
+    assert exit_status(run) == ExitCode.INTERRUPTED
+
+
+def test_stopping_between_batches_skips_the_rest_and_cancels_what_was_sent(stage: Stage) -> None:
+    stage.backend = FakeBackend(batch=1)
+    run = stage.run(make_plan("i-1", "i-2"), stage.stop_at(Sent))
+    assert statuses(run) == {"i-1": Status.CANCELLED, "i-2": Status.SKIPPED}
+    assert stage.backend.cancelled == {"command-1"}
+
+
+def test_stopping_while_following_asks_to_cancel_waits_for_the_verdicts_and_cleans(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    run = stage.run(make_plan("i-1"), stage.stop_at(Sent))
+    assert [event.commands for event in stage.events if isinstance(event, CancelRequested)] == [("command-1",)]
+    assert statuses(run) == {"i-1": Status.CANCELLED}
+    assert exit_status(run) == ExitCode.INTERRUPTED
+    assert not stage.backend.staged
+
+
+def test_a_cancelled_target_that_gives_no_verdict_is_not_waited_for_for_ever(stage: Stage) -> None:
+    class Deaf(FakeBackend):
+        def cancel(self, handle):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            self._call("cancel", handle)
+
+    stage.backend = Deaf({"i-1": [Invocation(target="i-1", status=Status.RUNNING)]})
+    started = stage.clock.now()
+    run = stage.run(make_plan("i-1", deadline=7200), stage.stop_at(Sent))
+    assert run.invocations["i-1"].status is Status.UNKNOWN
+    assert stage.clock.now() - started < CANCEL_SECONDS + 60
+
+
+def test_a_cancel_that_is_refused_is_told_and_the_verdicts_are_still_waited_for(stage: Stage) -> None:
+    stage.backend.fail["cancel"] = [CloudError("not allowed to cancel")]
+    run = stage.run(make_plan("i-1"), stage.stop_at(Sent))
+    assert any("not allowed to cancel" in note for note in run.notes)
+    assert statuses(run) == {"i-1": Status.SUCCEEDED}
+    assert exit_status(run) == ExitCode.INTERRUPTED
+
+
+def test_stopping_while_a_send_is_throttled_leaves_the_target_unsent(stage: Stage) -> None:
+    stage.backend.fail["start"] = [Declined("slow down")] * 100
+
+    def ask(_: float) -> None:
+        stage.stop.requested = True
+
+    stage.clock.on_wait = ask
+    run = stage.run(make_plan("i-1"))
+    assert statuses(run) == {"i-1": Status.SKIPPED}
+    assert exit_status(run) == ExitCode.INTERRUPTED
+
+
+def test_what_cleaning_could_not_remove_is_told(stage: Stage) -> None:
+    stage.backend.leftovers = ["s3://bucket/run/bundle: denied"]
+    assert stage.run(make_plan("i-1")).leftovers == ("s3://bucket/run/bundle: denied",)
+
+
+def test_a_refused_cleaning_is_told_and_does_not_hide_the_verdicts(stage: Stage) -> None:
+    stage.backend.fail["clean"] = [CloudError("may not delete")]
+    run = stage.run(make_plan("i-1"))
+    assert run.leftovers == ("may not delete",)
+    assert statuses(run) == {"i-1": Status.SUCCEEDED}
+
+
+def test_a_reader_that_goes_away_leaves_nothing_staged(stage: Stage) -> None:
+    events = deploy(make_plan("i-1"), stage.backend, stage.clock, stage.stop)
+    for event in events:
+        if isinstance(event, Sent):
+            break
+    assert stage.backend.staged
+    events.close()  # type: ignore[attr-defined]  # deploy is a generator
+    assert not stage.backend.staged
+
+
+def test_extracts_that_were_cut_are_read_for_failures_and_once_for_equal_outputs(stage: Stage) -> None:
+    ids = [f"i-{number}" for number in range(10)]
+    stage.backend.looks = {key: [succeeded(key, "the same", partial=True)] for key in ids[:8]}
+    stage.backend.looks["i-8"] = [failed("i-8", partial=True)]
+    stage.backend.extracts["i-8"] = ("whole stdout\n", "whole stderr\n")
+    stage.backend.looks["i-9"] = [succeeded("i-9", "another", partial=False)]
+    run = stage.run(make_plan(*ids))
+    read = [what for name, what in stage.backend.calls if name == "read"]
+    assert len(read) == 2
+    assert read[0] == "i-8"
+    assert run.invocations["i-8"].stderr == "whole stderr\n"
+    assert not run.invocations["i-8"].partial
+
+
+def test_an_extract_that_cannot_be_read_is_noted_and_changes_no_verdict(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [succeeded("i-1", partial=True)]
+    stage.backend.fail["read"] = [CloudError("throttled")]
+    run = stage.run(make_plan("i-1"))
+    assert exit_status(run) == ExitCode.SUCCESS
+    assert run.notes
+
+
+def test_a_run_of_a_thousand_targets_makes_no_call_per_target(stage: Stage) -> None:
+    stage.run(make_plan(*(f"i-{number}" for number in range(1000))))
+    assert len(stage.backend.calls) <= 20 + 2 * 20 + 5
+
+
+def test_the_last_event_says_how_the_run_ended(stage: Stage) -> None:
+    stage.run(make_plan("i-1"))
+    assert isinstance(stage.events[-1], RunFinished)
+    other = Stage()
+    other.backend.fail["start"] = [CloudError("no")]
+    other.run(make_plan("i-1"))
+    assert isinstance(other.events[-1], RunAborted)
