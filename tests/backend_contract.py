@@ -88,9 +88,9 @@ class BackendContract:
         backend = make("hello")
         assert backend.find(targets) is None
         handle = backend.start(targets, self.staged(backend))
+        self.until_final(backend, handle, pause)  # by then it is there to be found; at once it need not be
         assert backend.find(targets) == handle
         assert backend.find(targets[:1]) is None
-        self.until_final(backend, handle, pause)
         backend.clean()
 
     def test_a_cancelled_command_comes_to_an_end_that_is_no_success(

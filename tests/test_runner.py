@@ -42,7 +42,7 @@ class Stage:
             on_event(event)
         return replay(self.events)
 
-    def kinds(self) -> list[type[Event]]:
+    def kinds(self) -> list[type]:
         return [type(event) for event in self.events]
 
     def stop_at(self, kind: type[Event]) -> Callable[[Event], None]:

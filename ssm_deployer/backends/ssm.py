@@ -68,7 +68,7 @@ class SsmBackend:
         self._ssm = aws.client("ssm")
         self._ssm_once = aws.client("ssm", attempts=1)
         self._finder = Finder(aws)
-        self._staging = staging
+        self.staging = staging
         self._run_id = run_id
         self._content = content
         self._limits = limits
@@ -76,20 +76,20 @@ class SsmBackend:
     # -- the verbs of runner.Backend
 
     def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
-        self._staging.check_bucket()
+        self.staging.check_bucket()
         packed = None
         stored = 0
         if self._content.bundle is not None:
-            packed = yield from self._staging.put_stream(BUNDLE, partial(pack, self._content.bundle))
+            packed = yield from self.staging.put_stream(BUNDLE, partial(pack, self._content.bundle))
             stored = packed.size
         for name, content in ((SCRIPT, self._content.script), (INPUTS, self._content.inputs)):
             if content:
-                self._staging.put(name, content)
+                self.staging.put(name, content)
                 stored += len(content)
                 yield stored
         job = self._job(packed)
         return Staged(
-            location=self._staging.location,
+            location=self.staging.location,
             size=stored,
             digest=packed.content_sha256 if packed else "",
             payload=build(job),
@@ -149,7 +149,7 @@ class SsmBackend:
             self._ssm.cancel_command(CommandId=handle.command)
 
     def clean(self) -> Sequence[str]:  # noqa: D102
-        return self._staging.empty()
+        return self.staging.empty()
 
     # -- how they do it
 
@@ -179,9 +179,9 @@ class SsmBackend:
 
     def _lent(self, name: str) -> str:
         if self._limits.by_role:
-            return self._staging.address(name)
+            return self.staging.address(name)
         # A target may be reached at the very end of the delivery timeout, and a reboot makes it fetch once more.
-        return self._staging.lend(name, self._limits.delivery + self._limits.fetch + self._limits.script + 600)
+        return self.staging.lend(name, self._limits.delivery + self._limits.fetch + self._limits.script + 600)
 
     def _seen(self, handle: Handle, entry: Mapping[str, Any]) -> Invocation:
         output = "".join(plugin.get("Output", "") for plugin in entry.get("CommandPlugins", ()))

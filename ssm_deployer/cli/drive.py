@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 
+from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.stop import Interrupts
 from ssm_deployer.errors import ExitCode
 from ssm_deployer.events import Event, Run, RunStarted, apply, begin, exit_status
@@ -27,7 +28,7 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
         backend: how.
         output: `auto`, `plain` or `json`.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
     runs: list[Run] = []
     view: View | None = None
 
@@ -38,7 +39,7 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
             click.echo(line, err=True)
 
     with Interrupts(leave) as interrupts:
-        view = _view(console, output, interrupts)
+        view = _view(screen, output, interrupts)
         with view:
             for event in deploy(plan, backend, interrupts, interrupts):
                 runs[:] = [_after(runs, event)]
@@ -46,17 +47,17 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
     run = runs[0]
     if output != "json":
         for line in report(run):
-            console.print(line)
+            screen.print(line)
     _complain(run)
     return exit_status(run)
 
 
-def _view(console: Console, output: str, interrupts: Interrupts) -> View:
+def _view(screen: Console, output: str, interrupts: Interrupts) -> View:
     if output == "json":
         return JsonView(_write_line)
-    if output == "plain" or not console.is_terminal or os.environ.get("TERM") == "dumb":
+    if output == "plain" or not screen.is_terminal or os.environ.get("TERM") == "dumb":
         return PlainView(_write_line)
-    return LiveView(console, interrupts.now)
+    return LiveView(screen, interrupts.now)
 
 
 def _write_line(line: str) -> None:

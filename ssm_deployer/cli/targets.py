@@ -3,9 +3,9 @@
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ssm_deployer.cli import options as shared
+from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import place, settings_from
 from ssm_deployer.errors import NoTargets
 from ssm_deployer.views.table import targets_table
@@ -17,9 +17,9 @@ def command(**options: Any) -> None:  # noqa: ANN401 - what click collected
     """Show which machines are meant, and how each is reached, or why not."""
     with place(options, settings_from(options, {})) as here:
         resolution = here.resolve()
-        console = Console(highlight=False, soft_wrap=True)
+        screen = console()
         for note in resolution.notes:
-            console.print(f"note: {note}", style="yellow", markup=False)
+            screen.print(f"note: {note}", style="yellow", markup=False)
         if not resolution.targets and not resolution.left_out:
             raise NoTargets(f"no target in {here.aws.region}", "choose another with --region or -t")
-        console.print(targets_table([*resolution.targets, *resolution.left_out]))
+        screen.print(targets_table([*resolution.targets, *resolution.left_out]))

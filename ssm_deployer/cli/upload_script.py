@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ssm_deployer import payload
 from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
 from ssm_deployer.bundle import Bundle, scan
 from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.drive import drive
+from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
 from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
@@ -64,7 +64,7 @@ def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  #
             here.aws.client("s3"), bucket, _folder(here.settings, run_id), kms_key=here.settings.staging.kms_key
         )
         if options["dry_run"]:
-            Console(highlight=False, soft_wrap=True).print(plan_view(plan, staging.location))
+            console().print(plan_view(plan, staging.location))
             return 0
         _require_reachable(plan)
         if not here.selectors and not options["yes"]:
@@ -155,7 +155,7 @@ def _plan(
         script=str(script),
         targets=resolution.targets,
         left_out=resolution.left_out,
-        files=str(bundle.folder) if bundle else "",
+        files=bundle.folder if bundle else "",
         file_count=bundle.count if bundle else 0,
         file_bytes=bundle.unpacked_size if bundle else 0,
         notes=notes,
@@ -178,7 +178,7 @@ def _require_reachable(plan: Plan) -> None:
 
 def _ask(plan: Plan) -> None:
     """Show whom `all` means before anything happens to them."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(plan_view(plan))
+    console(stderr=True).print(plan_view(plan))
     if not sys.stdin.isatty():
         raise UsageError("no target is named, and there is no terminal to ask", "give --yes, or name targets with -t")
     if not click.confirm(f"\nRun {plan.script} on these {len(plan.targets)}?", err=True):

@@ -1,0 +1,13 @@
+"""The consoles that commands write to."""
+
+from rich.console import Console
+
+PIPE_COLUMNS = 1000  # no line is broken for a reader that is no terminal
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that leaves lines whole and colours nothing by guessing."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not found.is_terminal:
+        found.width = PIPE_COLUMNS
+    return found

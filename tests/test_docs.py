@@ -1,0 +1,35 @@
+"""docs/architecture.md names every room and every dependency."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+ROOMS = sorted(
+    path.name + ("/" if path.is_dir() else "")
+    for path in (ROOT / "ssm_deployer").iterdir()
+    if not path.name.startswith("_") and (path.is_dir() or path.suffix == ".py")
+)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["sandbox"]]
+ROWS = [line for line in ARCHITECTURE.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_row_that_says_its_purpose(room: str) -> None:
+    assert any(row.startswith(f"| `{room}` |") for row in ROWS)
+
+
+@pytest.mark.parametrize("requirement", DEPENDENCIES)
+def test_every_dependency_has_a_row_that_says_why(requirement: str) -> None:
+    name = requirement.partition(">")[0]
+    assert any(name in row.split("|")[1].replace(",", "").split() for row in ROWS)
+
+
+def test_the_contributors_guide_names_only_targets_that_the_makefile_has() -> None:
+    guide, makefile = (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "Makefile").read_text()
+    named = {line.split()[2] for line in guide.splitlines() if line.startswith("$ make ")}
+    assert named
+    assert all(f"\n{target}:" in makefile for target in named)
