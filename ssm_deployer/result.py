@@ -59,6 +59,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Fa
     resumed: int = 0
 
     @property
+    def duplicate(self) -> bool:
+        """True where another command of the same run had got to the target before, and has the verdict."""
+        return self.outcome == "refused" and self.error == "duplicate"
+
+    @property
     def succeeded(self) -> bool:
         """True only for a script that ran to its end and exited 0."""
         return self.outcome == "exited" and self.code == 0

@@ -83,8 +83,8 @@ class Backend(Protocol):
             BadTarget: not sent; some target is not valid.
         """
 
-    def find(self, targets: Sequence[Target]) -> Handle | None:
-        """Look for a command of this run that was sent to exactly these targets."""
+    def find(self, targets: Sequence[str]) -> Sequence[Handle]:
+        """Look for the commands of this run that were sent to exactly these targets."""
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:
         """Take one look at a handle's targets. Those that the service does not show yet are left out."""
@@ -231,13 +231,18 @@ class _Deployment:
     def _find(self, targets: Sequence[Target]) -> Handle | None:
         for attempt in range(FIND_ATTEMPTS):
             self.clock.wait(2.0**attempt)
-            try:
-                handle = self.backend.find(targets)
-            except (Declined, Ambiguous):
-                continue
-            if handle is not None:
-                return handle
+            found = self._unknown_handles([target.id for target in targets])
+            if found:
+                return found[0]
         return None
+
+    def _unknown_handles(self, targets: Sequence[str]) -> list[Handle]:
+        """Commands of this run that it did not know it had sent."""
+        try:
+            known = {handle.command for handle in self.run.handles}
+            return [handle for handle in self.backend.find(targets) if handle.command not in known]
+        except (Declined, Ambiguous):
+            return []
 
     def _pause_or_stop(self, seconds: float) -> None:
         self.clock.wait(seconds)
@@ -262,7 +267,7 @@ class _Deployment:
                     raise
                 changes, pause = [], LONGEST_PAUSE
             for invocation in changes:
-                yield self._changed(invocation)
+                yield from self._news(invocation)
             if self.clock.now() - last_lost_check > LOST_CHECK_SECONDS:
                 last_lost_check = self.clock.now()
                 yield from self._lost()
@@ -270,6 +275,20 @@ class _Deployment:
             pause = FIRST_PAUSE if changes else min(pause * 1.5, LONGEST_PAUSE)
             if self.run.open:
                 self.clock.wait(max(pause, len(self._open_handles()) / LOOKS_PER_SECOND))
+
+    def _news(self, invocation: Invocation) -> Iterator[Event]:
+        """Tell a change; but of a target that another command had got to before, follow that command instead."""
+        if _is_duplicate(invocation):
+            yield from self._adopt(invocation.target)
+            if len(self._handles_of(invocation.target)) > 1:
+                return
+        yield self._changed(invocation)
+
+    def _adopt(self, target: str) -> Iterator[Event]:
+        handles = self._handles_of(target)
+        if len(handles) == 1:
+            for other in self._unknown_handles(handles[0].targets):
+                yield Sent(time=self.clock.now(), handle=other)
 
     def _look(self) -> list[Invocation]:
         seen = [invocation for handle in self._open_handles() for invocation in self.backend.observe(handle)]
@@ -279,7 +298,12 @@ class _Deployment:
         known = self.run.invocations.get(invocation.target)
         if known is None or known.status.final or invocation.status.stage < known.status.stage:
             return False
+        if _is_duplicate(invocation) and len(self._handles_of(invocation.target)) > 1:
+            return False
         return invocation != known
+
+    def _handles_of(self, target: str) -> list[Handle]:
+        return [handle for handle in self.run.handles if target in handle.targets]
 
     def _open_handles(self) -> list[Handle]:
         """The handles that still matter, each with the targets that do."""
@@ -321,7 +345,8 @@ class _Deployment:
 
     def _read_extracts(self) -> Iterator[Event]:
         for target in self._worth_reading()[:READS]:
-            handle = next(handle for handle in self.run.handles if target in handle.targets)
+            command = self.run.invocations[target].command
+            [handle] = [handle for handle in self._handles_of(target) if handle.command == command]
             try:
                 stdout, stderr = self.backend.read(handle, target)
             except CloudError as error:
@@ -381,3 +406,7 @@ class _Deployment:
 
     def _is_pending(self, target: Target) -> bool:
         return self.run.invocations[target.id].status is Status.PENDING
+
+
+def _is_duplicate(invocation: Invocation) -> bool:
+    return invocation.record is not None and invocation.record.duplicate

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 
+import msgspec
+
 from ssm_deployer.errors import BadTarget, CloudError
 from ssm_deployer.model import Handle, Invocation, Plan, Staged, Status, Target
 from ssm_deployer.result import FORMAT, Record
@@ -34,6 +36,13 @@ def failed(target: str, stderr: str = "boom\n", *, partial: bool = False) -> Inv
         target=target, status=Status.FAILED, word="Failed", detail="exit 3", record=make_record(3), stderr=stderr,
         partial=partial,
     )  # fmt: skip
+
+
+def duplicate(target: str, command: str) -> Invocation:
+    record = Record(
+        format=FORMAT, run=RUN_ID, outcome="refused", error="duplicate", code=77, signal=0, started=1, ended=2
+    )
+    return Invocation(target=target, status=Status.REFUSED, word="Failed", record=record, command=command)
 
 
 class FakeClock:
@@ -106,10 +115,9 @@ class FakeBackend:
         self.commands[handle.command] = handle
         return handle
 
-    def find(self, targets: Sequence[Target]) -> Handle | None:
-        ids = tuple(target.id for target in targets)
-        self._call("find", ids)
-        return next((handle for handle in self.commands.values() if handle.targets == ids), None)
+    def find(self, targets: Sequence[str]) -> Sequence[Handle]:
+        self._call("find", tuple(targets))
+        return [handle for handle in self.commands.values() if handle.targets == tuple(targets)]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:
         self._call("observe", handle)
@@ -147,4 +155,4 @@ class FakeBackend:
         looks = self.looks.get(target, [running, succeeded(target)])
         number = self._seen.get(target, 0)
         self._seen[target] = number + 1
-        return looks[min(number, len(looks) - 1)]
+        return msgspec.structs.replace(looks[min(number, len(looks) - 1)], command=handle.command)

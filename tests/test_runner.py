@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from fakes import FakeBackend, FakeClock, FakeStop, failed, make_plan, succeeded
+from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
 from ssm_deployer.errors import Ambiguous, CloudError, Declined, ExitCode, UsageError
 from ssm_deployer.events import (
@@ -23,7 +23,7 @@ from ssm_deployer.events import (
     exit_status,
     replay,
 )
-from ssm_deployer.model import Invocation, Plan, Status
+from ssm_deployer.model import Handle, Invocation, Plan, Status
 from ssm_deployer.runner import BLIND_SECONDS, CANCEL_SECONDS, LONGEST_PAUSE, SEND_ATTEMPTS, deploy
 
 
@@ -128,18 +128,47 @@ def test_a_send_without_an_answer_is_looked_for_before_it_is_repeated(stage: Sta
 
 
 def test_a_send_without_an_answer_that_was_accepted_is_not_repeated(stage: Stage) -> None:
-    accepting = stage.backend.start
-
     class Accepted(FakeBackend):
         def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             super().start(targets, staged)
             raise Ambiguous("read timeout")
 
-    assert accepting is not None
     stage.backend = Accepted()
     run = stage.run(make_plan("i-1"))
     assert stage.backend.names().count("start") == 1
     assert statuses(run) == {"i-1": Status.SUCCEEDED}
+
+
+def test_a_send_that_turns_out_to_be_a_second_one_gives_way_to_the_verdict_of_the_first(stage: Stage) -> None:
+    class Late(FakeBackend):
+        """Accepts the first send without an answer, and shows it only when the second has been made."""
+
+        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            handle = super().start(targets, staged)
+            if handle.command == "command-1":
+                raise Ambiguous("read timeout")
+            return handle
+
+        def find(self, targets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            found = super().find(targets)
+            return found if len(self.commands) > 1 else []
+
+        def _look(self, handle: Handle, target: str) -> Invocation:
+            if handle.command == "command-2":
+                return duplicate(target, handle.command)
+            return super()._look(handle, target)
+
+    stage.backend = Late()
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.SUCCEEDED}
+    assert [handle.command for handle in run.handles] == ["command-2", "command-1"]
+
+
+def test_a_duplicate_whose_first_command_nobody_finds_is_told_as_refused(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [duplicate("i-1", "command-1")]
+    run = stage.run(make_plan("i-1"))
+    assert statuses(run) == {"i-1": Status.REFUSED}
+    assert exit_status(run) == ExitCode.TARGET_FAILED
 
 
 def test_a_service_that_refuses_the_first_send_aborts_the_run_and_cleans(stage: Stage) -> None:

@@ -112,15 +112,15 @@ class SsmBackend:
             )
         return Handle(command=answer["Command"]["CommandId"], targets=tuple(ids))
 
-    def find(self, targets: Sequence[Target]) -> Handle | None:  # noqa: D102
-        ids = {target.id for target in targets}
+    def find(self, targets: Sequence[str]) -> Sequence[Handle]:  # noqa: D102
         with translated("look for the command"):
             pages = self._ssm.get_paginator("list_commands").paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS})
-            for page in pages:
-                for command in page["Commands"]:
-                    if command.get("Comment") == self._comment and set(command.get("InstanceIds", ())) == ids:
-                        return Handle(command=command["CommandId"], targets=tuple(target.id for target in targets))
-        return None
+            commands = [command for page in pages for command in page["Commands"]]
+        return [
+            Handle(command=command["CommandId"], targets=tuple(targets))
+            for command in commands
+            if command.get("Comment") == self._comment and set(command.get("InstanceIds", ())) == set(targets)
+        ]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
         with translated("read the verdicts"):

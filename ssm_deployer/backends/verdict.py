@@ -69,12 +69,19 @@ def verdict(invocation: Invocation, run_id: str) -> Invocation:
 
 def _by_record(record: Record) -> tuple[Status, str]:
     if record.outcome == "refused":
-        return Status.REFUSED, REFUSALS[record.error].message if record.error in REFUSALS else record.error
+        return Status.REFUSED, _refusal(record)
     if record.outcome == "timed-out":
         return Status.TIMED_OUT, f"stopped after {record.script_seconds} s ({_ending(record)})"
     if record.succeeded:
         return Status.SUCCEEDED, ""
     return Status.FAILED, _ending(record)
+
+
+def _refusal(record: Record) -> str:
+    refusal = REFUSALS.get(record.error)
+    if refusal is None:  # a payload of a later version
+        return f"{record.error}: {record.detail}"
+    return f"{refusal.message} ({record.detail}); {refusal.remedy}"
 
 
 def _ending(record: Record) -> str:

@@ -21,7 +21,7 @@ def report(run: Run) -> Iterator[Text]:
     groups = _groups(run)
     for group in groups:
         yield from _group_lines(run, group)
-    for note in run.notes:
+    for note in (*run.plan.notes, *run.notes):
         yield Text(f"note: {printable(note)}", style="yellow")
     for leftover in run.leftovers:
         yield Text(f"left in S3: {printable(leftover)}", style="red")
