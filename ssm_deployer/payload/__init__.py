@@ -1,0 +1,8 @@
+"""The text that a target executes as root, and what goes with it: built by pure functions, sent and run by others."""
+
+from ssm_deployer.payload.compose import build, execution_timeout
+from ssm_deployer.payload.content import check_script, inputs
+from ssm_deployer.payload.job import Job, Source
+from ssm_deployer.payload.refusals import REFUSALS, Refusal
+
+__all__ = ["REFUSALS", "Job", "Refusal", "Source", "build", "check_script", "execution_timeout", "inputs"]

@@ -1,0 +1,49 @@
+"""What a payload is built from."""
+
+import msgspec
+
+
+class Source(msgspec.Struct, frozen=True):
+    """An object that the target fetches.
+
+    Attributes:
+        location: a presigned https URL, or `s3://BUCKET/KEY`, which the target reads with its own role.
+        sha256: of its content, 64 hex digits.
+        size: of its content, in bytes.
+    """
+
+    location: str
+    sha256: str
+    size: int
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, as its targets see it.
+
+    Attributes:
+        run_id: letters, digits and dashes.
+        script: what to run.
+        bundle: a tar.gz to unpack into `DEPLOY_FILES_DIR`; without one that directory is empty.
+        unpacked_size: of the bundle, in bytes; looked at before it is fetched.
+        inputs: what `payload.inputs` made of the arguments and the environment, if there are any.
+        timeout: seconds that the script may run; after a reboot by exit 194 they start anew.
+        fetch_timeout: seconds for all that comes before the script.
+        grace: seconds between TERM and KILL.
+        lock_seconds: how long after the longest possible run a duplicate of the command may still arrive.
+        run_as: the user to run the script as, empty for root.
+        region: where the bucket is; for `s3://` only.
+        endpoint_url: of S3, where it is not AWS's own; for `s3://` only.
+    """
+
+    run_id: str
+    script: Source
+    bundle: Source | None = None
+    unpacked_size: int = 0
+    inputs: Source | None = None
+    timeout: int
+    fetch_timeout: int
+    grace: int = 10
+    lock_seconds: int = 7200
+    run_as: str = ""
+    region: str = ""
+    endpoint_url: str = ""

@@ -1,0 +1,69 @@
+# The order of things.
+
+main() {
+  exec </dev/null 4>&2
+  cd / || exit
+  umask 077
+  orient
+  lock
+  become
+  sweep
+  settle
+  post
+  now
+  prepare_until=$((up + fetch_timeout))
+  # Later than that by a second, so that it never meets a script that was just started.
+  echo "prepare $((fetch_timeout + 1))" >&9
+  # The shell would tell of what the guard ends.
+  prepare 2>/dev/null
+  execute
+  judge
+  [ "$outcome$code" != exited194 ] || ask_reboot
+  report
+  leave
+  finish
+}
+
+# orient: where and when we are.
+orient() {
+  for place in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    case :${PATH:-}: in
+    *":$place:"*) ;;
+    *) PATH=${PATH:+$PATH:}$place ;;
+    esac
+  done
+  export PATH
+  # shellcheck disable=SC2046 # two words
+  set -- $(date '+%s %Y%m%d%H%M%S')
+  started=$1 stamp=$2
+  # They go into the record and into a path.
+  command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
+  case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
+  work='' guard='' as='' error='' detail='' bundle='' out_sum='' err_sum=''
+  code=0 signal=0 script_seconds=0 out_size=0 err_size=0 resumed=0
+  survey
+}
+
+prepare() {
+  choose_fetcher
+  fetch script "$script_at" "$script_size" "$script_sum"
+  identify
+  [ -z "$inputs_at" ] || fetch inputs "$inputs_at" "$inputs_size" "$inputs_sum"
+  if [ -n "$bundle_at" ]; then
+    fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
+    unpack
+    bundle=$bundle_sum
+  fi
+  arrange
+  now
+  # The guard may be about to end all this.
+  [ "$up" -lt "$prepare_until" ] || refuse fetch-timeout 'the bundle was unpacked too late'
+}
+
+# finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
+# success, 169 gets text added. The record has the true one.
+finish() {
+  [ "$outcome" != timed-out ] || code=124
+  case $code in 137 | 168 | 169) code=1 ;; esac
+  exit "$code"
+}

@@ -1,0 +1,26 @@
+"""No test sees the AWS settings of whoever runs it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+NEUTRAL = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def neutral_environment() -> Iterator[None]:
+    """Session-wide, so that it is in force before any sandbox or client of a wider scope is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "SSM_DEPLOY_")):
+                patch.delenv(name)
+        for name, value in NEUTRAL.items():
+            patch.setenv(name, value)
+        yield

@@ -1,0 +1,322 @@
+"""A target in miniature: an HTTP server that stages, and a payload executed the way the agent executes it."""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ssm_deployer.payload import Job, Source, build, inputs
+from ssm_deployer.result import Record, parse
+
+RUN = "20261124-101112-abcdef"
+COMMAND = "11111111-2222-3333-4444-555555555555"
+STANDARD_PLACES = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin"
+BASES = "bases='/tmp /var/tmp /var/lib /run /root'"
+LOCK_ROOTS = "lock_roots='/var/lib /run /var/tmp'"
+# What a minimal Debian has beside the shell's builtins (FACTS 3).
+BASIC = ["sh", "env", "date", "mkdir", "rm", "chmod", "cat", "tail", "wc", "cut", "tr", "sed", "grep", "sort", "df"]
+BASIC += ["id", "sleep", "setsid", "mkfifo", "mv", "readlink", "tar", "gzip", "sha256sum", "ls", "seq", "true", "stat"]
+QUERY = "?X-Amz-Signature=bearer"  # what must never be shown
+
+
+class Store:
+    """Objects by path, served on 127.0.0.1, each with a queue of ways to misbehave first."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.faults: dict[str, list[str]] = {}
+        self.requests: list[str] = []
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.partition("?")[0].strip("/")
+                store.requests.append(self.path)
+                queue = store.faults.get(name, [])
+                fault = queue.pop(0) if len(queue) > 1 else "".join(queue)
+                store.answer(self, name, fault)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that goes away is part of what is tested."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.closed = threading.Event()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler, name: str, fault: str) -> None:
+        body, status, length = self.objects.get(name, b""), 200, None
+        if fault.isdigit():
+            status, body = int(fault), b"<Error><Code>Fault</Code></Error>"
+        elif fault == "xml":
+            body = b"<Error><Code>AccessDenied</Code></Error>"
+        elif fault == "cut":
+            length, body = len(body), body[: len(body) // 2]
+        elif fault == "altered":
+            body = bytes([body[0] ^ 1]) + body[1:]
+        elif fault == "hang":
+            self.closed.wait(30)
+        request.send_response(status)
+        if fault == "302":
+            request.send_header("Location", f"/{name}")
+        request.send_header("Content-Length", str(len(body) if length is None else length))
+        request.end_headers()
+        request.wfile.write(body)
+
+    def clear(self) -> None:
+        self.objects.clear()
+        self.faults.clear()
+        self.requests.clear()
+
+    def put(self, name: str, content: bytes, *faults: str) -> Source:
+        self.objects[name] = content
+        self.faults[name] = [*faults, ""] if faults and faults[-1] != "always" else list(faults[:-1])
+        location = f"http://127.0.0.1:{self.server.server_port}/{name}{QUERY}"
+        return Source(location, hashlib.sha256(content).hexdigest(), len(content))
+
+    def close(self) -> None:
+        self.closed.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the agent saw."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def record(self) -> Record:
+        record, _ = parse(self.stdout.decode("utf-8", "replace"), RUN)
+        assert record is not None, (self.code, self.stdout[:2000], self.stderr[:2000])
+        return record
+
+    @property
+    def extract(self) -> str:
+        return self.stdout.partition(b"\n")[2].decode("utf-8", "replace")
+
+    @property
+    def errors(self) -> str:
+        return self.stderr.decode("utf-8", "replace")
+
+
+@dataclass
+class Rig:
+    """One target: its own TMPDIR, its own store, and the payloads that ran on it."""
+
+    root: Path
+    store: Store
+    shell: str = "/bin/sh"
+    path: str = "/usr/bin:/bin"
+    standard_places: str = STANDARD_PLACES
+    bases: str = ""
+    tmpdir: bool = True
+    bare: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    texts: int = 0
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    def job(
+        self,
+        script: str | bytes,
+        *,
+        files: Mapping[str, bytes | None] | None = None,
+        bundle: bytes | None = None,
+        args: Sequence[bytes | str] = (),
+        environ: Mapping[str, bytes | str] | None = None,
+        faults: Sequence[str] = (),
+        **settings: Any,
+    ) -> Job:
+        """A job for `script`, everything staged. `faults` are those of the script's download."""
+        content = script if isinstance(script, bytes) else script.encode()
+        packed = tar(files) if files is not None else bundle
+        staged = {
+            "script": self.store.put("script", content, *faults),
+            "bundle": self.store.put("bundle", packed) if packed is not None else None,
+            "inputs": self.store.put("inputs", inputs(args, environ or {})) if args or environ else None,
+        }
+        return Job(**{"run_id": RUN, "timeout": 20, "fetch_timeout": 10, "grace": 1, **staged, **settings})
+
+    def run(self, script: str | bytes, **settings: Any) -> Outcome:
+        return self.execute(build(self.job(script, **settings)))
+
+    def execute_plain(self, script: str) -> float:
+        """Seconds that the agent's way of running takes without a payload."""
+        path = self.root / "plain"
+        path.write_text(script)
+        path.chmod(0o700)
+        before = time.monotonic()
+        subprocess.run([self.shell, "-c", str(path)], capture_output=True, check=True, process_group=0)
+        return time.monotonic() - before
+
+    def stand_ins(self) -> list[tuple[str, str]]:
+        """What the payload finds at fixed places on a target, and what stands for it here."""
+        return [
+            ("#!/bin/sh\n", f"#!{self.shell}\n"),
+            (STANDARD_PLACES, self.standard_places),
+            (BASES, self.bases or f"bases='{self.root}/none'"),
+            (LOCK_ROOTS, f"lock_roots='{self.locks}'"),
+        ]
+
+    def execute(self, text: str, command: str = COMMAND) -> Outcome:
+        process = self.start(text, command)
+        return self.finish(process)
+
+    def start(self, text: str, command: str = COMMAND) -> "Started":
+        """Write and start `text` as the agent does; see FACTS 3: its own group, a bare environment, cwd /usr/bin."""
+        self.texts += 1
+        script = self.root / f"_script{self.texts}.sh"
+        for original, here in self.stand_ins():
+            assert text.count(original) == 1, original
+            text = text.replace(original, here)
+        script.write_text(text)
+        script.chmod(0o700)
+        self.tmp.mkdir(exist_ok=True)
+        if not self.locks.exists():
+            self.locks.mkdir()
+        env = {
+            "LANG": "C.UTF-8",
+            "PATH": self.path,
+            "SSM_COMMAND_ID": command,
+            "AWS_SSM_INSTANCE_ID": "i-0123456789abcdef0",
+            "AWS_SSM_REGION_NAME": "eu-west-1",
+            **({"TMPDIR": str(self.tmp)} if self.tmpdir else {}),
+            **self.env,
+        }
+        return Started(
+            subprocess.Popen(
+                [*self.surroundings(), self.shell, "-c", str(script)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={"TMPDIR": env["TMPDIR"]} if self.bare else env,
+                cwd="/usr/bin",
+                process_group=0,
+                umask=0 if self.bare else 0o022,
+            ),
+            time.monotonic(),
+        )
+
+    def surroundings(self) -> list[str]:
+        """With `bare`, not even stdin is open."""
+        return ["/bin/sh", "-c", 'exec "$0" "$@" <&-'] if self.bare else []
+
+    def finish(self, started: "Started") -> Outcome:
+        """Wait for the end of both streams, as the agent does."""
+        stdout, stderr = started.process.communicate(timeout=60)
+        return Outcome(started.process.returncode, stdout, stderr, time.monotonic() - started.since)
+
+    def offer(self, *places: Path) -> None:
+        """Let the target have these places instead of TMPDIR."""
+        self.tmpdir = False
+        self.bases = f"bases='{' '.join(map(str, places))}'"
+
+    def wrap(self, name: str, first: str) -> None:
+        """Let the target's program `name` (see `equip`) do something else first."""
+        program = Path(self.path) / name
+        target = program.readlink()
+        program.unlink()
+        program.write_text(f'#!/bin/sh\n{first}\nexec {target} "$@"\n')
+        program.chmod(0o755)
+
+    def open_to_others(self) -> None:
+        """Let another user reach this target's TMPDIR: pytest's directories are private."""
+        self.tmp.mkdir(exist_ok=True)
+        self.tmp.chmod(0o1777)
+        for parent in self.tmp.parents:
+            with contextlib.suppress(PermissionError):
+                parent.chmod(parent.stat().st_mode | 0o011)
+
+    def leftovers(self) -> list[str]:
+        """Work directories, and processes of the run, guards included."""
+        return sorted(path.name for path in self.tmp.glob("deploy_files_*")) + list(self.processes().values())
+
+    def processes(self) -> dict[int, str]:
+        """Command lines by pid, of everything whose environment tells that this target's payload started it."""
+        mark = str(self.root).encode()
+        found = {}
+        for proc in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if int(proc.name) != os.getpid() and mark in (proc / "environ").read_bytes():
+                    found[int(proc.name)] = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def kill_guard(self) -> None:
+        """As the kernel does when memory is short."""
+        os.killpg(next(pid for pid, line in self.processes().items() if " guard " in line), signal.SIGKILL)
+
+    def end_services(self) -> list[str]:
+        """Kill what a script left running on purpose, and say what it was."""
+        services = self.processes()
+        for pid in services:
+            os.kill(pid, signal.SIGKILL)
+        return list(services.values())
+
+    def settle(self) -> list[str]:
+        """What is left after a killed payload's guard had its time."""
+        deadline = time.monotonic() + 10
+        while (left := self.leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
+
+@dataclass(frozen=True)
+class Started:
+    process: subprocess.Popen[bytes]
+    since: float
+
+    def cancel(self) -> None:
+        """What the agent does for a cancel and for its own timeout."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def tar(files: Mapping[str, bytes | None], modes: Mapping[str, int] | None = None) -> bytes:
+    """A bundle: None stands for a directory."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.mode = (modes or {}).get(name, 0o755 if content is None else 0o644)
+            info.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            info.size = len(content or b"")
+            archive.addfile(info, io.BytesIO(content or b""))
+    return target.getvalue()
+
+
+def equip(rig: Rig, programs: list[str]) -> None:
+    """Leave nothing on the target but the basics and these programs."""
+    place = rig.root / "bin"
+    place.mkdir()
+    for name in [*BASIC, *programs]:
+        real, _, link = name.partition(":")
+        found = shutil.which(real)
+        assert found, real
+        (place / (link or Path(real).name)).symlink_to(found)
+    rig.path = rig.standard_places = str(place)

@@ -1,0 +1,227 @@
+"""The payload as text. What it does when executed: tests/payload."""
+
+import os
+import re
+import subprocess
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssm_deployer.errors import UsageError
+from ssm_deployer.payload import REFUSALS, Job, Source, build, check_script, execution_timeout, inputs
+
+GOLDEN = Path(__file__).parent / "golden" / "payload.sh"
+
+
+def url(name: str, token: str = "") -> Source:
+    query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261124%2Feu-west-1%2Fs3%2Faws4_request"
+    query += "&X-Amz-Date=20261124T101112Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
+    query += f"&X-Amz-Security-Token={token}" if token else ""
+    location = (
+        f"https://bucket-name.s3.eu-west-1.amazonaws.com/prefix/20261124-abc/{name}?{query}&X-Amz-Signature={'0' * 64}"
+    )
+    return Source(location, "ab" * 32, 1234)
+
+
+def object_of_role(name: str) -> Source:
+    return Source(f"s3://bucket-name/prefix/20261124-abc/{name}", "ab" * 32, 1234)
+
+
+def job(**settings: Any) -> Job:
+    return Job(
+        **{
+            "run_id": "20261124-abc",
+            "script": url("script"),
+            "bundle": url("bundle"),
+            "inputs": url("inputs"),
+            "unpacked_size": 5_000_000,
+            "timeout": 300,
+            "fetch_timeout": 60,
+            "run_as": "deploy",
+            **settings,
+        }
+    )
+
+
+def by_role(**settings: Any) -> Job:
+    sources = {name: object_of_role(name) for name in ("script", "bundle", "inputs")}
+    return job(**sources, region="eu-west-1", endpoint_url="http://127.0.0.1:5000/", **settings)
+
+
+def test_the_text_is_the_one_that_was_reviewed() -> None:
+    text = build(job(), readable=True)
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text(), "if this is meant: UPDATE_GOLDEN=1 pytest tests/test_payload.py"
+
+
+@pytest.mark.parametrize("job", [job(), by_role(), job(bundle=None, inputs=None, run_as="")])
+def test_shellcheck_has_nothing_to_say(job: Job, tmp_path: Path) -> None:
+    script = tmp_path / "payload.sh"
+    script.write_text(build(job, readable=True))
+    done = subprocess.run(["shellcheck", "-s", "sh", "-f", "gcc", script], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"], ["yash"]])
+@pytest.mark.parametrize("readable", [True, False])
+def test_every_shell_can_read_it(shell: list[str], readable: bool, tmp_path: Path) -> None:
+    script = tmp_path / "payload.sh"
+    script.write_text(build(by_role(), readable=readable))
+    subprocess.run([*shell, "-n", script], check=True)
+
+
+def test_it_stays_small_with_everything_on() -> None:
+    token = "t" * 1200  # about what an assumed role has
+    sources = {name: url(name, token) for name in ("script", "bundle", "inputs")}
+    assert len(build(job(**sources))) < 16_384
+    assert len(build(by_role())) < 16_384
+
+
+def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) -> None:
+    sources = {name: url(name, "TOKEN%2Fx%3D") for name in ("script", "bundle", "inputs")}
+    text = build(job(**sources))
+    assert text.count("TOKEN%2Fx%3D") == 1
+    header = text.partition("have()")[0]
+    script = tmp_path / "header.sh"
+    script.write_text(header + 'printf "%s\\n" "$script_at" "$bundle_at" "$inputs_at"')
+    shown = subprocess.run(["sh", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown == [sources[name].location for name in ("script", "bundle", "inputs")]
+
+
+def test_a_text_that_was_cut_does_nothing(tmp_path: Path) -> None:
+    text = build(job())
+    script = tmp_path / "cut.sh"
+    for length in range(len(text) // 7, len(text) - 60, len(text) // 7):
+        script.write_text(text[:length])
+        done = subprocess.run(["sh", script], capture_output=True, check=False, env={"TMPDIR": str(tmp_path)})
+        assert done.stdout == b""
+    assert list(tmp_path.iterdir()) == [script]
+
+
+@pytest.mark.parametrize("job", [job(), by_role()])
+@pytest.mark.parametrize("readable", [True, False])
+def test_ssm_finds_nothing_to_replace(job: Job, readable: bool) -> None:
+    assert "{{" not in build(job, readable=readable)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"run_id": "a b"}, "run id"),
+        ({"run_id": "a'; rm -rf /"}, "run id"),
+        ({"run_id": ""}, "run id"),
+        ({"run_as": "a b"}, "user"),
+        ({"run_as": "-x"}, "user"),
+        ({"run_as": "a\nb"}, "user"),
+        ({"run_as": "a\n"}, "user"),
+        ({"script": Source("https://host/a'b", "ab" * 32, 1)}, "location of the script"),
+        ({"script": Source("https://host/{{ssm:x}}", "ab" * 32, 1)}, "location of the script"),
+        ({"script": Source("file:///etc/passwd", "ab" * 32, 1)}, "location of the script"),
+        ({"bundle": Source("https://host/a", "AB", 1)}, "digest of the bundle"),
+        ({"bundle": object_of_role("bundle")}, "location of the bundle"),
+        ({"script": Source("s3://bucket/a b", "ab" * 32, 1)}, "location of the script"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        build(job(**settings))
+
+
+def test_a_refusal_does_not_show_the_signature() -> None:
+    with pytest.raises(UsageError) as refusal:
+        build(job(script=Source("https://host/a'?X-Amz-Signature=secret", "ab" * 32, 1)))
+    assert "secret" not in refusal.value.message
+
+
+def test_the_agent_is_given_more_time_than_the_payload_takes() -> None:
+    assert execution_timeout(job(timeout=300, fetch_timeout=60, grace=10)) == 400
+    assert execution_timeout(job(timeout=172_700, fetch_timeout=32, grace=10)) == 172_772
+    with pytest.raises(UsageError, match="172800"):
+        execution_timeout(job(timeout=172_800))
+    with pytest.raises(UsageError, match="at least one second"):
+        execution_timeout(job(timeout=0))
+
+
+def test_every_refusal_of_the_text_is_explained_and_none_besides() -> None:
+    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(job()) + build(by_role())))
+    used |= set(re.findall(r"error=([a-z][a-z-]+)", build(job())))
+    assert used == set(REFUSALS)
+
+
+def test_no_refusal_has_an_exit_code_of_another_meaning() -> None:
+    codes = [refusal.code for refusal in REFUSALS.values()]
+    assert len(set(codes)) == len(codes)
+    assert all(2 < code < 124 for code in codes)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b" \n\t\n", "empty"),
+        (b"#!/bin/sh\r\necho\r\n", "CRLF"),
+        (b"echo\r\n", "CRLF"),
+        (b"#!/bin/sh\necho \0\n", "NUL byte at offset 15"),
+        ("#!/bin/sh\n".encode("utf-16"), "NUL"),
+    ],
+)
+def test_scripts_that_cannot_run_anywhere_are_refused(content: bytes, word: str) -> None:
+    with pytest.raises(UsageError, match=word) as refusal:
+        check_script(content)
+    assert refusal.value.hint or word == "empty"
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh\nprintf 'a\r\n'\n", b"\x7fELF\x02\0\0", b"echo \xff\n", b"#!/bin/sh"])
+def test_scripts_of_any_other_kind_are_let_through(content: bytes) -> None:
+    check_script(content)
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "word"),
+    [
+        ([b"a\0b"], {}, "argument 1 contains a NUL"),
+        ([], {"A": "\0"}, "A contains a NUL"),
+        ([], {"A B": ""}, "'A B' is no name"),
+        ([], {"": ""}, "no name"),
+        ([], {"A=": ""}, "no name"),
+        ([], {"A\n": ""}, "no name"),
+        ([], {"DEPLOY_FILES_DIR": "/"}, "set by ssm-deploy"),
+        ([], {"SSM_DEPLOY_RUN_ID": ""}, "set by ssm-deploy"),
+        (["x" * 131_072], {}, "argument 1 is longer"),
+        (["x" * 130_000] * 12, {}, "too large"),
+    ],
+)
+def test_arguments_and_environment_that_no_process_can_have_are_refused(
+    args: list[bytes | str], env: dict[str, str], word: str
+) -> None:
+    with pytest.raises(UsageError, match=word):
+        inputs(args, env)
+
+
+BYTES = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b""))
+
+
+@pytest.mark.slow
+@given(
+    st.lists(BYTES, max_size=5),
+    st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), BYTES, max_size=3),
+)
+@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]])
+def test_a_shell_reads_any_bytes_as_they_were(shell: list[str], args: list[bytes], env: dict[str, bytes]) -> None:
+    text = b"set -- /script\n" + inputs(args, env) + b'printf "%s\\0" "$@"\n'
+    if shell == ["mksh"]:
+        text = text.replace(b"printf ", b"env printf ")
+    shown = subprocess.run([*shell, "-s"], input=text, capture_output=True, check=True).stdout
+    pairs = [name.encode() + b"=" + value for name, value in env.items()]
+    assert shown.split(b"\0")[:-1] == [*pairs, b"/script", *args]
+
+
+def test_a_job_is_a_plain_value() -> None:
+    assert msgspec.structs.replace(job(), run_id="x").run_id == "x"
+    assert len(set(chain([job()], [job()]))) == 1
