@@ -1,0 +1,1 @@
+"""The emulated AWS account and its instances: a rehearsal ground on the user's own machine."""

@@ -1,0 +1,211 @@
+"""The machine behind an instance: one supervisor process, in a bubblewrap container or in plain directories."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from ssm_deployer.sandbox.agent import Ending, environment
+from ssm_deployer.sandbox.container import PLAIN, SUPERVISOR, VOLATILE, Traits, bubblewrap, distribution, furnish
+
+SEND_SECONDS = 10.0
+OFF_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Role:
+    """The credentials of the instances' role, and where they are good for."""
+
+    endpoint_url: str
+    region: str
+    access_key: str
+    secret_key: str
+
+
+class Watcher(Protocol):
+    """The part of the loop that an instance needs."""
+
+    def watch(self, source: socket.socket, readable: Callable[[], None]) -> None:
+        """Call `readable` when `source` has something."""
+
+    def forget(self, source: socket.socket) -> None:
+        """Stop watching `source`."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What all instances of one server share.
+
+    Attributes:
+        folder: holds one folder for each instance.
+        isolation: `bubblewrap` or `plain directories`.
+        region: what scripts find as AWS_SSM_REGION_NAME.
+        watcher: the loop.
+        put: takes bucket, key and body; puts an object as the instance would.
+        role: what `~/.aws` of every instance holds.
+        shell: the host's sh.
+        system: name and version of the host's distribution.
+    """
+
+    folder: Path
+    isolation: str
+    region: str
+    watcher: Watcher
+    put: Callable[[str, str, bytes], None]
+    role: Role
+    shell: str = "/usr/bin/sh" if Path("/usr/bin/sh").exists() else "/bin/sh"
+    system: tuple[str, str] = field(default_factory=distribution)
+
+
+class Instance:
+    """One boot of one instance. It implements `agent.Machine`."""
+
+    def __init__(
+        self,
+        host: Host,
+        instance_id: str,
+        traits: Traits,
+        ended: Callable[[Ending], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._id = instance_id
+        self._ended = ended
+        self._lost = lost
+        self._small = traits.disk_bytes is not None
+        self._inbox = bytearray()
+        self.folder = furnish(host.folder, instance_id)
+        _give_role(self.folder, host.role, aws="aws" not in traits.hidden)
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = _start(host, self.folder, traits, theirs.fileno())
+        self._socket.settimeout(SEND_SECONDS)
+        host.watcher.watch(self._socket, self._receive)
+
+    def run(self, key: str, script: str, command_id: str, cwd: str) -> None:
+        """Start `script` from the command's orchestration folder."""
+        env = dict(environment(self._id, command_id, self._host.region, cwd, self._host.system))
+        if self._host.isolation == PLAIN:
+            env |= {
+                "TMPDIR": str(self.folder / "tmp"),
+                "PATH": f"{self.folder / 'sbin'}:{env['PATH']}",
+            }
+        orchestration = _orchestration(self._id, command_id)
+        with contextlib.suppress(OSError):
+            (self.folder / "var-lib" / orchestration).mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self._inside() / orchestration
+        self._send(
+            {"run": key, "script": script, "folder": str(folder), "shell": self._host.shell, "cwd": cwd, "env": env}
+        )
+
+    def kill(self, key: str) -> None:
+        """SIGKILL the process group of an execution."""
+        self._send({"kill": key})
+
+    def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
+        """Put what is not empty of the two streams under the documented key."""
+        folder = self.folder / "var-lib" / _orchestration(self._id, command_id)
+        base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        for name, sentence in zip(("stdout", "stderr"), appended, strict=True):
+            with contextlib.suppress(OSError):
+                body = _read(folder / name) + sentence
+                if body:
+                    key = f"{base}{command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
+                    self._host.put(bucket, key, body)
+
+    def off(self, *, keep: bool = False) -> None:
+        """End every process of the instance; what is volatile goes with them, unless `keep`."""
+        self._host.watcher.forget(self._socket)
+        # At the end of its socket the supervisor ends: with it, as their init, all others, or it kills them first.
+        self._socket.close()
+        try:
+            self._process.wait(OFF_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for name in () if keep else VOLATILE:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _inside(self) -> Path:
+        return self.folder / "var-lib" if self._host.isolation == PLAIN else Path("/var/lib")
+
+    def _send(self, request: Mapping[str, Any]) -> None:
+        # A broken socket shows as the end of the socket right after, and is handled there.
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+
+    def _receive(self) -> None:
+        try:
+            chunk = self._socket.recv(1 << 20)
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._lost()
+            return
+        self._inbox += chunk
+        *lines, rest = self._inbox.split(b"\n")
+        self._inbox = bytearray(rest)
+        for line in lines:
+            ending = _ending(json.loads(line))
+            # A small disk is a tmpfs, which would be gone after a rest.
+            self._ended(replace(ending, alone=ending.alone and not self._small))
+
+
+def _ending(reply: Mapping[str, Any]) -> Ending:
+    return Ending(
+        reply["ended"],
+        reply.get("code", 0),
+        reply.get("signal", 0),
+        reply.get("killed", False),
+        reply.get("error", ""),
+        base64.b64decode(reply.get("stdout", "")),
+        base64.b64decode(reply.get("stderr", "")),
+        reply.get("alone", False),
+    )
+
+
+def _orchestration(instance_id: str, command_id: str) -> Path:
+    return Path(
+        "amazon/ssm", instance_id, "document/orchestration", command_id, "awsrunShellScript/0.awsrunShellScript"
+    )
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return file.read()
+
+
+def _give_role(folder: Path, role: Role, *, aws: bool) -> None:
+    """Write the role's profile, and the `aws` of the sandbox's own interpreter, if it has one, as a program."""
+    profile = folder / "root" / ".aws"
+    profile.mkdir(mode=0o700, exist_ok=True)
+    keys = f"aws_access_key_id = {role.access_key}\naws_secret_access_key = {role.secret_key}\n"
+    (profile / "credentials").write_text(f"[default]\n{keys}", encoding="ascii")
+    place = f"region = {role.region}\nendpoint_url = {role.endpoint_url}\n"
+    (profile / "config").write_text(f"[default]\n{place}", encoding="ascii")
+    program = folder / "sbin" / "aws"
+    program.unlink(missing_ok=True)
+    if aws and find_spec("awscli") is not None:
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+
+
+def _start(host: Host, folder: Path, traits: Traits, fd: int) -> "subprocess.Popen[bytes]":
+    python = [os.path.realpath(sys.executable), "-I", "-S"]
+    if host.isolation == PLAIN:
+        command = [*python, str(SUPERVISOR), str(fd), "plain"]
+    else:
+        command = [*bubblewrap(folder, traits), *python, "/run/ssm-agent-worker.py", str(fd)]
+    with (folder / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(fd,), env={}, cwd="/", umask=0o022
+        )

@@ -1,0 +1,72 @@
+"""The one thread that owns processes, their sockets and the timers of Run Command."""
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+Tick = Callable[[], float | None]
+
+
+class Loop:
+    """Calls back, under one lock, when a watched socket has something, and ticks whenever that or a deadline is due.
+
+    Processes must be started here: a parent-death signal follows the *thread* that started the child (prctl(2)), and
+    this thread lives as long as the server.
+    """
+
+    def __init__(self, lock: threading.RLock, tick: Tick, clock: Callable[[], float] = time.time) -> None:
+        self._lock = lock
+        self._tick = tick
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._inner, self._outer = socket.socketpair()
+        self._inner.settimeout(0)
+        self._outer.settimeout(0)
+        self._selector.register(self._inner, selectors.EVENT_READ, self._drain)
+        self._stopping = False
+
+    def watch(self, source: socket.socket, readable: Callable[[], None]) -> None:
+        """Call `readable` when `source` has something, until `forget`."""
+        self._selector.register(source, selectors.EVENT_READ, readable)
+
+    def forget(self, source: socket.socket) -> None:
+        """Stop watching `source`."""
+        self._selector.unregister(source)
+
+    def wake(self) -> None:
+        """Have the loop tick now. Safe from any thread."""
+        try:
+            self._outer.send(b"\0")
+        except BlockingIOError:
+            return  # it is being woken already
+
+    def stop(self) -> None:
+        """Have `run` return. Safe from any thread."""
+        self._stopping = True
+        self.wake()
+
+    def close(self) -> None:
+        """Give back what the loop holds, once `run` has returned."""
+        self._selector.close()
+        self._inner.close()
+        self._outer.close()
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        while not self._stopping:
+            with self._lock:
+                due = self._tick()
+            wait = None if due is None else max(0.0, due - self._clock())
+            for key, _ in self._selector.select(wait):
+                with self._lock:
+                    # One callback may have made another's source go away.
+                    if key.fd in self._selector.get_map():
+                        key.data()
+
+    def _drain(self) -> None:
+        try:
+            self._inner.recv(4096)
+        except BlockingIOError:
+            return

@@ -1,0 +1,313 @@
+"""What FACTS 1-3 say of the service and the agent, seen through boto3 in a running sandbox."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox.sandbox_bench import Client, Run, client_of, final, runner
+
+from ssm_deployer.sandbox import launch
+from ssm_deployer.sandbox.launch import Account
+
+FAILED = "Therefore, marking step as Failed."
+SKIPPED = "Further document steps will be skipped."
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with launch.throwaway(4) as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def client(account: Account) -> Client:
+    return client_of(account)
+
+
+@pytest.fixture(scope="module")
+def run(account: Account, client: Client) -> Run:
+    """Send a script to one instance and return its GetCommandInvocation once that is final."""
+    return runner(account, client)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "details", "code", "stdout", "stderr"),
+    [
+        ("echo out; echo err >&2", "Success", "Success", 0, "out\n", "err\n"),
+        (
+            "printf out; printf err >&2; exit 3",
+            "Failed",
+            "Failed",
+            3,
+            "out",
+            "errfailed to run commands: exit status 3",
+        ),
+        ("echo out; exit 137", "TimedOut", "ExecutionTimedOut", 137, "out\n", ""),
+        (
+            "printf out; echo err >&2; exit 168",
+            "Success",
+            "Success",
+            168,
+            f"out\nStep exited with code 168. Therefore, marking step as succeeded. {SKIPPED}",
+            "",
+        ),
+        (
+            "exit 169",
+            "Failed",
+            "Failed",
+            169,
+            f"\nStep exited with code 169. {FAILED} {SKIPPED}",
+            f"failed to run commands: exit status 169\nStep exited with code 169. {FAILED} {SKIPPED}",
+        ),
+        ("#!/usr/bin/env python3\nprint(6 * 7)", "Success", "Success", 0, "42\n", ""),
+        ("cd /nowhere; false; echo on", "Success", "Success", 0, "on\n", None),
+        ("kill -9 $PPID", "Failed", "Failed", -1, "", "failed to run commands: signal: killed"),
+        ("kill -TERM $PPID", "Failed", "Failed", -1, "", "failed to run commands: signal: terminated"),
+        ("kill -TERM $$", "Failed", "Failed", 143, "", "Terminated\nfailed to run commands: exit status 143"),
+    ],
+)
+def test_ends_are_told_as_the_agent_tells_them(
+    run: Run, script: str, status: str, details: str, code: int, stdout: str, stderr: str | None
+) -> None:
+    ended = run(script)
+    assert (ended["Status"], ended["StatusDetails"], ended["ResponseCode"]) == (status, details, code)
+    assert ended["StandardOutputContent"] == stdout
+    assert stderr is None or ended["StandardErrorContent"] == stderr
+
+
+def test_the_environment_is_bare(run: Run) -> None:
+    ended = run("tr '\\0' '\\n' < /proc/$PPID/environ | sed 's/=.*//' | sort")
+    assert ended["StandardOutputContent"].split() == [
+        "AWS_SSM_INSTANCE_ID",
+        "AWS_SSM_PLATFORM_NAME",
+        "AWS_SSM_PLATFORM_VERSION",
+        "AWS_SSM_REGION_NAME",
+        "LANG",
+        "PATH",
+        "PWD",
+        "SSM_COMMAND_ID",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "stdout"),
+    [
+        ("umask; pwd; id -u; id -g", "0022\n/usr/bin\n0\n0\n"),
+        ("ls /proc/$PPID/fd; readlink /proc/$PPID/fd/0", "0\n1\n2\n/dev/null\n"),
+        ("readlink /proc/$PPID/fd/1 /proc/$PPID/fd/2 | sed 's/:.*//'", "pipe\npipe\n"),
+        (
+            # Not with a program: dash blocks signals for the moment in which it starts one.
+            "while read name value; do case $name in SigBlk:|SigIgn:) echo $value;; esac; done < /proc/$$/status",
+            "0000000000000000\n0000000000000000\n",
+        ),
+        ("stat -c %a $0; echo ${0##*/}", "700\n_script.sh\n"),
+        (
+            "echo $AWS_SSM_REGION_NAME; echo $PWD; echo ${HOME-unset} ${USER-unset}",
+            "us-east-1\n/usr/bin\nunset unset\n",
+        ),
+    ],
+)
+def test_a_script_finds_what_the_agent_leaves(run: Run, script: str, stdout: str) -> None:
+    assert run(script)["StandardOutputContent"] == stdout
+
+
+def test_the_script_has_its_own_group_but_not_its_own_session(run: Run) -> None:
+    group, session, parent = run("cut -d' ' -f5,6 /proc/$$/stat; echo $PPID")["StandardOutputContent"].split()
+    assert group == parent
+    assert session != group
+
+
+@pytest.mark.parametrize("size", [23_979, 23_999, 24_000, 24_001, 100_000])
+def test_streams_are_cut_at_24000_bytes(run: Run, size: int) -> None:
+    ended = run(f"head -c {size} /dev/zero | tr '\\0' x; head -c {size} /dev/zero | tr '\\0' y >&2")
+    whole = size < 24_000
+    assert ended["StandardOutputContent"] == ("x" * size if whole else "x" * 23_980 + "--output truncated--")
+    assert ended["StandardErrorContent"] == "y" * 8_000
+
+
+def test_bytes_that_are_no_utf8_are_replaced_and_controls_stay(run: Run) -> None:
+    assert run(r"printf 'a\377\000\033\r\303'")["StandardOutputContent"] == "a�\0\033\r�"
+
+
+def test_a_background_child_that_holds_stdout_keeps_the_command_going(run: Run) -> None:
+    began = time.monotonic()
+    ended = run("(sleep 1.2; echo late) & echo early")
+    assert time.monotonic() - began > 1.2
+    assert (ended["StandardOutputContent"], ended["ResponseCode"]) == ("early\nlate\n", 0)
+
+
+def test_a_child_that_left_the_pipes_lives_on_after_its_command(run: Run) -> None:
+    run("setsid sleep 4711 > /dev/null 2>&1 &", instance=1)
+    assert "sleep 4711" in run("ps ax", instance=1)["StandardOutputContent"]
+    assert "sleep 4711" not in run("ps ax", instance=0)["StandardOutputContent"]
+    run("pkill -f '[s]leep 4711'", instance=1)
+
+
+def test_the_execution_timeout_kills_the_group_at_once_and_tells_137(run: Run) -> None:
+    began = time.monotonic()
+    ended = run(
+        "trap 'echo trapped' TERM; echo begun; (sleep 60; echo no) & sleep 60; echo never",
+        parameters={"executionTimeout": ["5"]},
+    )
+    assert 5 <= time.monotonic() - began < 8
+    assert (ended["StatusDetails"], ended["ResponseCode"]) == ("ExecutionTimedOut", 137)
+    assert (ended["StandardOutputContent"], ended["StandardErrorContent"]) == ("begun\n", "")
+    assert "sleep 60" not in run("ps ax")["StandardOutputContent"]
+
+
+def test_cancel_kills_the_group_at_once(run: Run, client: Client, account: Account) -> None:
+    ssm, instance = client("ssm"), account.instances[0]
+    command = ssm.send_command(
+        DocumentName="AWS-RunShellScript", InstanceIds=[instance], Parameters={"commands": ["echo begun; sleep 77"]}
+    )["Command"]["CommandId"]
+    wait_for_line(run, "sleep 77")
+    ssm.cancel_command(CommandId=command)
+    ended = final(ssm, command, instance, 5)
+    assert (ended["Status"], ended["StatusDetails"], ended["ResponseCode"]) == ("Cancelled", "Cancelled", 137)
+    assert ended["StandardOutputContent"] == "begun\n"
+    assert "sleep 77" not in run("ps ax")["StandardOutputContent"]
+    assert ssm.list_commands(CommandId=command)["Commands"][0]["StatusDetails"] == "Cancelled"
+
+
+def test_194_reboots_and_runs_the_whole_script_again(run: Run) -> None:
+    ended = run(
+        "n=$(cat /var/lib/boots 2>/dev/null || echo 0); echo $((n + 1)) > /var/lib/boots; echo run $n",
+        "[ $n -ge 1 ] || { touch /tmp/volatile; setsid sleep 4712 > /dev/null 2>&1 & exit 194; }",
+        "ls /tmp; ps ax | grep '[s]leep 4712'; exit 0",
+        instance=2,
+    )
+    assert (ended["StatusDetails"], ended["ResponseCode"]) == ("Success", 0)
+    # The agent appends to the files of the first run.
+    assert ended["StandardOutputContent"] == "run 0\nrun 1\n"
+
+
+def test_five_run_at_once_and_the_sixth_waits(client: Client, account: Account) -> None:
+    ssm, instance = client("ssm"), account.instances[3]
+    script = "touch /tmp/$$; sleep 0.8; ls /tmp | wc -l; sleep 0.4; rm /tmp/$$"
+    commands = [
+        ssm.send_command(DocumentName="AWS-RunShellScript", InstanceIds=[instance], Parameters={"commands": [script]})[
+            "Command"
+        ]["CommandId"]
+        for _ in range(7)
+    ]
+    seen = [int(final(ssm, each, instance)["StandardOutputContent"]) for each in commands]
+    assert max(seen) == 5
+    assert min(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code", "stderr"),
+    [
+        (
+            {"workingDirectory": ["/nowhere"]},
+            1,
+            "failed to run commands: fork/exec /usr/bin/sh: no such file or directory",
+        ),
+        ({"executionTimeout": ["0"]}, -1, ""),
+        ({"executionTimeout": ["soon"]}, -1, ""),
+        ({"commands": ["# {{ssm:/no/such}}", "echo no"]}, -1, ""),
+    ],
+)
+def test_documents_that_cannot_run_fail(run: Run, parameters: dict[str, Any], code: int, stderr: str) -> None:
+    ended = run("echo no", parameters=parameters)
+    assert (ended["StatusDetails"], ended["ResponseCode"]) == ("Failed", code)
+    assert (ended["StandardOutputContent"], ended["StandardErrorContent"]) == ("", stderr)
+
+
+def test_parameter_store_values_are_put_in(run: Run, client: Client) -> None:
+    client("ssm").put_parameter(Name="/greeting", Value="hello", Type="String")
+    assert run("echo {{ssm:/greeting}}")["StandardOutputContent"] == "hello\n"
+
+
+def test_output_goes_to_the_bucket_under_the_documented_key(run: Run, client: Client, account: Account) -> None:
+    ended = run("echo out; printf err >&2; exit 4", OutputS3BucketName=account.bucket, OutputS3KeyPrefix="logs")
+    key = f"logs/{ended['CommandId']}/{account.instances[0]}/awsrunShellScript/0.awsrunShellScript"
+    s3 = client("s3")
+    bodies = {
+        name: s3.get_object(Bucket=account.bucket, Key=f"{key}/{name}")["Body"].read() for name in ("stdout", "stderr")
+    }
+    assert bodies == {"stdout": b"out\n", "stderr": b"errfailed to run commands: exit status 4"}
+    assert ended["StandardOutputUrl"].endswith(f"/{account.bucket}/{key}/stdout")
+
+
+def test_output_for_a_bucket_that_is_not_there_is_nobodys_trouble(run: Run) -> None:
+    assert run("echo out", OutputS3BucketName="no-such-bucket-here")["Status"] == "Success"
+
+
+def test_list_pages_carry_the_short_output_only_with_details(run: Run, client: Client) -> None:
+    command = run("head -c 3000 /dev/zero | tr '\\0' x; printf oops >&2; exit 1")["CommandId"]
+    ssm = client("ssm")
+    assert ssm.list_command_invocations(CommandId=command)["CommandInvocations"][0]["CommandPlugins"] == []
+    (listed,) = ssm.list_command_invocations(CommandId=command, Details=True)["CommandInvocations"]
+    (plugin,) = listed["CommandPlugins"]
+    assert plugin["Name"] == "aws:runShellScript"
+    assert len(plugin["Output"]) == 2_500
+    assert plugin["Output"].endswith(
+        "\n---Output truncated---\n----------ERROR-------\noopsfailed to run commands: exit status 1"
+    )
+
+
+def test_the_role_of_an_instance_reads_the_bucket(run: Run, client: Client, account: Account) -> None:
+    client("s3").put_object(Bucket=account.bucket, Key="a b", Body=b"by role")
+    ended = run(
+        f"export HOME=/root; aws s3api get-object --bucket {account.bucket} --key 'a b' /tmp/got >&2; cat /tmp/got"
+    )
+    assert ended["StandardOutputContent"] == "by role", ended
+
+
+def test_instances_have_their_own_directories_and_the_hosts_home_is_hidden(run: Run) -> None:
+    script = (
+        "for d in /tmp /var/tmp /var/lib /root /home /run; do echo mine > $d/mine-$1 || exit 9; done; cat /root/mine-*"
+    )
+    assert run(f"set -- a; {script}", instance=0)["StandardOutputContent"] == "mine\n"
+    assert run("cat /tmp/mine-* /root/mine-*; ls /home", instance=1)["StandardOutputContent"] == ""
+
+
+def test_root_can_switch_users_and_give_files_away_but_not_mount(run: Run) -> None:
+    ended = run(
+        "touch /tmp/gift && chown nobody /tmp/gift && stat -c %U /tmp/gift; runuser -u nobody -- id -u",
+        "runuser -u nobody -- sleep 4799 > /dev/null 2>&1 & sleep 0.2; pkill -KILL -u nobody sleep && echo killed",
+        "mount -o remount,rw,bind / / || mount -t tmpfs none /mnt || unshare -m true || mknod /tmp/d b 7 0 || echo no",
+    )
+    assert ended["StandardOutputContent"] == "nobody\n65534\nkilled\nno\n"
+
+
+def test_the_host_is_read_only(run: Run) -> None:
+    assert "Read-only file system" in run("touch /etc/x /usr/x")["StandardErrorContent"]
+
+
+def test_the_aws_command_line_works_as_a_foreign_client(account: Account) -> None:
+    aws = Path(sys.executable).with_name("aws")
+    env = {**os.environ, **launch.exports(account), "AWS_PAGER": "", "HOME": "/nonexistent"}
+
+    def call(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run([aws, *arguments], env=env, capture_output=True, text=True, check=True)
+        return dict(json.loads(done.stdout))
+
+    sent = call(
+        "ssm", "send-command", "--document-name", "AWS-RunShellScript", "--targets",
+        f"Key=InstanceIds,Values={account.instances[0]}", "--parameters", 'commands=["echo hello; exit 7"]',
+    )  # fmt: skip
+    command = sent["Command"]["CommandId"]
+    subprocess.run(
+        [aws, "ssm", "wait", "command-executed", "--command-id", command, "--instance-id", account.instances[0]],
+        env=env, capture_output=True, check=False,
+    )  # fmt: skip
+    (invocation,) = call("ssm", "list-command-invocations", "--command-id", command, "--details")["CommandInvocations"]
+    assert invocation["StatusDetails"] == "Failed"
+    assert invocation["CommandPlugins"][0]["ResponseCode"] == 7
+    assert invocation["CommandPlugins"][0]["Output"].startswith("hello\n")
+
+
+def wait_for_line(run: Run, text: str) -> None:
+    until = time.monotonic() + 10
+    while text not in run(f"ps ax | grep '[{text[0]}]{text[1:]}'")["StandardOutputContent"]:
+        assert time.monotonic() < until

@@ -1,0 +1,188 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sandbox.sandbox_bench import Run, client_of, runner
+
+from ssm_deployer.errors import DeployError, UsageError
+from ssm_deployer.sandbox import launch
+from ssm_deployer.sandbox.launch import Account
+
+KEPT = """
+import sys, time
+from ssm_deployer.sandbox import launch
+with launch.throwaway(1, plain=sys.argv[1] == "plain") as account:
+    import boto3
+    ssm = boto3.client("ssm", endpoint_url=account.endpoint_url, region_name=account.region,
+        aws_access_key_id=account.access_key, aws_secret_access_key=account.secret_key)
+    ssm.send_command(DocumentName="AWS-RunShellScript", InstanceIds=list(account.instances),
+        Parameters={"commands": [sys.argv[2]]})
+    print(account.pid, account.endpoint_url.rpartition(":")[2], account.folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    yield tmp_path / "ssm-deploy" / "sandbox.json"
+    launch.down()
+
+
+@pytest.mark.parametrize("size", [0, -1, 100_000])
+def test_an_impossible_size_is_refused_before_anything_starts(size: int) -> None:
+    with pytest.raises(UsageError), launch.throwaway(size):
+        pass
+
+
+def test_exports_are_what_any_aws_client_reads() -> None:
+    account = Account(
+        endpoint_url="http://127.0.0.1:1",
+        access_key="AKIAEXAMPLE",
+        secret_key="example",
+        region="eu-west-1",
+        bucket="bucket",
+        instances=(),
+        isolation="bubblewrap",
+        pid=1,
+        folder="/x",
+    )
+    assert launch.exports(account) == {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "example",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "SSM_DEPLOY_STAGING_BUCKET": "bucket",
+    }
+
+
+@pytest.mark.slow
+def test_a_throwaway_leaves_no_process_port_or_folder() -> None:
+    with launch.throwaway(1) as account:
+        runner(account, client_of(account))("setsid sleep 4720 >/dev/null 2>&1 &")
+        assert find("sleep 4720")
+    assert_gone(account.pid, int(account.endpoint_url.rpartition(":")[2]), Path(account.folder), "sleep 4720")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", ["own", "plain"])
+@pytest.mark.parametrize("victim", ["client", "server"])
+def test_kill_9_leaves_no_process_port_or_folder(isolation: str, victim: str) -> None:
+    script = "setsid sleep 4721 >/dev/null 2>&1 & (sleep 4721 &) ; sleep 4721"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KEPT, isolation, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        pid, port, folder = process.stdout.readline().split()
+    within(10, lambda: len(find("sleep 4721")) >= 3)
+    os.kill(process.pid if victim == "client" else int(pid), signal.SIGKILL)
+    try:
+        assert_gone(int(pid), int(port), Path(folder), "sleep 4721")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_client_ends_the_sandbox() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KEPT, "own", "sleep 4722"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        pid, port, folder = process.stdout.readline().split()
+    process.send_signal(signal.SIGINT)
+    process.wait(10)
+    assert_gone(int(pid), int(port), Path(folder), "sleep 4722")
+
+
+@pytest.mark.slow
+def test_one_that_is_kept_is_found_again_and_ends_with_down(state: Path) -> None:
+    account = launch.up(2)
+    assert state.stat().st_mode & 0o777 == 0o600
+    assert launch.status() == account
+    assert launch.up(5) == account
+    assert json.loads(state.read_text())["secret_key"] == account.secret_key
+    assert account.secret_key not in Path(f"/proc/{account.pid}/cmdline").read_text()
+    assert account.secret_key not in Path(f"/proc/{account.pid}/environ").read_text()
+    assert launch.down()
+    assert not launch.down()
+    assert launch.status() is None
+    assert_gone(account.pid, int(account.endpoint_url.rpartition(":")[2]), Path(account.folder), "sleep 4723")
+
+
+@pytest.mark.slow
+def test_what_a_killed_one_left_is_removed(state: Path) -> None:
+    account = launch.up(1)
+    watcher = int(Path(f"/proc/{account.pid}/stat").read_text().split()[3])
+    for pid in (watcher, account.pid):
+        os.kill(pid, signal.SIGKILL)
+    within(5, lambda: launch.status() is None)
+    assert not state.exists()
+    assert not Path(account.folder).exists()
+
+
+def test_a_broken_state_file_is_no_sandbox(state: Path) -> None:
+    state.parent.mkdir(parents=True)
+    state.write_text("{")
+    assert launch.status() is None
+
+
+@pytest.mark.slow
+def test_plain_directories_work_without_bubblewrap() -> None:
+    with launch.throwaway(2, plain=True) as account:
+        assert account.isolation == "plain directories"
+        run: Run = runner(account, client_of(account))
+        ended = run("echo $TMPDIR; touch $TMPDIR/mine; echo ${HOME-unset}; exit 3")
+        assert ended["ResponseCode"] == 3
+        assert ended["StandardOutputContent"] == f"{account.folder}/{account.instances[0]}/tmp\nunset\n"
+        assert run("ls -A $TMPDIR", instance=1)["StandardOutputContent"] == ""
+
+
+@pytest.mark.slow
+def test_a_sandbox_that_cannot_start_says_why() -> None:
+    with pytest.raises(DeployError, match="nowhere-1 is no region of EC2"), launch.throwaway(1, "nowhere-1"):
+        pass
+
+
+@pytest.mark.slow
+def test_the_users_own_aws_settings_do_not_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with launch.throwaway(1) as account:
+        assert account.instances
+
+
+def find(command: str) -> list[int]:
+    """Pids of processes of that very command line, wherever they run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if (
+                entry.name.isdigit()
+                and (entry / "cmdline").read_bytes().rstrip(b"\0") == command.replace(" ", "\0").encode()
+            ):
+                found.append(int(entry.name))
+    return found
+
+
+def assert_gone(pid: int, port: int, folder: Path, command: str) -> None:
+    within(10, lambda: not find(command))
+    within(10, lambda: not Path(f"/proc/{pid}").exists())
+    within(10, lambda: not folder.exists())
+    within(10, lambda: f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text())
+
+
+def within(seconds: float, true: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
