@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM and the clock that wakes for them."""
 
 import os
+import select
 import signal
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -20,13 +20,16 @@ class Interrupts:
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
-        self._asked = threading.Event()
+        self._asked = False
+        # A threading.Event would do but for its lock: the handler runs in the very thread that waits, and might find
+        # it taken, for ever.
+        self._woken, self._wake = os.pipe()
         self._before: dict[signal.Signals, object] = {}
 
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""
-        return self._asked.is_set()
+        return self._asked
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -34,10 +37,10 @@ class Interrupts:
 
     def wait(self, seconds: float) -> None:
         """Sleep; the first signal wakes."""
-        if self.requested:
+        if self._asked:
             time.sleep(seconds)
         else:
-            self._asked.wait(seconds)
+            select.select([self._woken], [], [], seconds)
 
     def __enter__(self) -> Self:
         self._before = {each: signal.signal(each, self._receive) for each in SIGNALS}
@@ -46,10 +49,15 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+        os.close(self._woken)
+        os.close(self._wake)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        if not self._asked.is_set():
-            self._asked.set()
+        if not self._asked:
+            self._asked = True
+            os.write(self._wake, b"!")
             return
-        self._leave()
-        os._exit(130)  # at once: no thread, no transfer and no clean-up is waited for
+        try:
+            self._leave()
+        finally:
+            os._exit(130)  # at once: no thread, no transfer and no clean-up is waited for
