@@ -1,5 +1,6 @@
 """The one door to boto3: sessions, clients with a timeout on every call, and AWS's errors in the user's words."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 import boto3.session
 import botocore.config
 import botocore.exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, UsageError
 
@@ -14,11 +16,13 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 20
 PART_BYTES = 8 * 1024 * 1024  # of the 10,000 that S3 takes: 80 GB
 PARTS_IN_MEMORY = 3
+LONGEST_LINE = 1_000
 
 # Which codes mean which thing. EC2, SSM, S3 and STS each have words of their own for the same refusal.
 _THROTTLED = {
-    "BandwidthLimitExceeded", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "SlowDown",
-    "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RateExceeded",
+    "BandwidthLimitExceeded", "EC2ThrottledException", "RateExceeded", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "SlowDown", "Throttling", "ThrottledException", "ThrottlingException",
+    "TooManyRequestsException",
 }  # fmt: skip
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _INVALID = {
@@ -26,16 +30,12 @@ _INVALID = {
     "MissingAuthenticationToken", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _DENIED = {"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedOperation", "403"}
-_NO_CREDENTIALS = (
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.SSOError,
-    boto.TokenRetrievalError,
-    boto.LoginError,
-)
-_NOT_CONNECTED = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
-_NO_ANSWER = (boto.ReadTimeoutError, boto.ConnectionClosedError, boto.HTTPClientError, boto.ResponseStreamingError)
+_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
+_STALE_CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError, boto.LoginError)
+_WRONG_SETTINGS = (boto.ParamValidationError, boto.ValidationError, boto.ConfigParseError, boto.InvalidConfigError)
+_NOT_CONNECTED = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
+# TLS can also break after the request has left; an answer that cannot be parsed was cut short, or is a proxy's page.
+_NO_ANSWER = (boto.HTTPClientError, boto.SSLError, ResponseParserError)
 
 _RENEW = "renew them (for instance `aws sso login`) and run again"
 _SETTINGS = "choose a profile with --profile, or set AWS_PROFILE, or run `aws configure`; --sandbox needs no account"
@@ -104,9 +104,19 @@ class Aws:
             signature_version="s3v4" if service == "s3" else None,
             s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
             user_agent_extra="ssm-deploy",
+            # A sandbox is on this machine, and HTTP_PROXY is for others.
+            proxies={} if self.endpoint_url else None,
         )
         with translated(f"use {service}"):
-            return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+            client = self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+        client.meta.events.register("after-call", _require_whole)
+        return client
+
+
+def _require_whole(http_response: Any, **_: object) -> None:  # noqa: ANN401 - see Aws.client
+    """Take an answer that was cut short for none: botocore switches urllib3's check off, and parses such JSON as {}."""
+    if getattr(http_response.raw, "length_remaining", None):
+        raise boto.ConnectionClosedError(endpoint_url=http_response.url)
 
 
 class Readable(Protocol):
@@ -135,12 +145,35 @@ def upload(
         extra: further arguments of PutObject and CreateMultipartUpload.
         progress: is called from other threads with the number of bytes just stored.
     """
-    from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - 20 ms that only this function needs
+    from boto3.s3 import transfer  # noqa: PLC0415 - 20 ms that only this function needs
 
-    config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+    config = transfer.TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        max_concurrency=4,
+        preferred_transfer_client="classic",
+    )
     # boto3 does not offer this setting of s3transfer's; its default keeps ten parts of a stream in memory.
     config.max_in_memory_upload_chunks = PARTS_IN_MEMORY
-    s3.upload_fileobj(stream, bucket, key, ExtraArgs=dict(extra), Callback=progress, Config=config)
+    with transfer.create_transfer_manager(s3, config) as manager:
+        watched = _Watched(stream)
+        watched.transfer = manager.upload(
+            watched, bucket, key, extra_args=dict(extra), subscribers=[transfer.ProgressCallbackInvoker(progress)]
+        )
+        watched.transfer.result()
+
+
+class _Watched:
+    """A stream that ends with its transfer: s3transfer would read it to the end though the first part was refused."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.transfer: Any = None
+
+    def read(self, size: int = -1) -> bytes:
+        if self.transfer is not None and self.transfer.done():
+            raise BrokenPipeError("the transfer has failed")  # why it has is kept by the transfer
+        return self._stream.read(size)
 
 
 @contextmanager
@@ -161,11 +194,13 @@ def translated(doing: str, codes: Mapping[str, Exception] | None = None) -> Iter
         raise _from_code(doing, error, codes or {}) from error
     except _NO_CREDENTIALS as error:
         raise CloudError(f"cannot {doing}: no AWS credentials ({_line(error)})", _SETTINGS) from error
+    except _STALE_CREDENTIALS as error:
+        raise CloudError(f"cannot {doing}: no valid AWS credentials ({_line(error)})", _RENEW) from error
     except boto.ProfileNotFound as error:
         raise UsageError(_line(error), "`aws configure list-profiles` shows those there are") from error
     except boto.NoRegionError as error:
         raise UsageError("no AWS region is set", "give --region, or set AWS_REGION") from error
-    except boto.ParamValidationError as error:
+    except _WRONG_SETTINGS as error:
         raise UsageError(f"cannot {doing}: {_line(error)}") from error
     except _NOT_CONNECTED as error:
         raise Declined(f"cannot {doing}: {_line(error)}", "is the region right, and the network up?") from error
@@ -195,4 +230,5 @@ def _meaning(code: str, status: int) -> tuple[type[CloudError], str, str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    # Among what botocore quotes are whole HTML pages of proxies.
+    return textwrap.shorten(str(error), LONGEST_LINE, placeholder=" …")

@@ -7,7 +7,7 @@ The file's own keys are the fields of `Settings` and its parts; the commented te
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import yaml
@@ -18,19 +18,33 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Seconds(int):
-    """A time span in whole seconds, written `90`, `90s`, `5m`, `2h` or `1d`."""
+    """A time span in whole seconds, written `90`, `90s`, `5m`, `2h` or `1d`, between `least` and `most`."""
+
+    least: ClassVar[int] = 1
+    most: ClassVar[int] = 172_800  # what SSM's agent allows a command; it turns anything longer into 3,600 silently
 
     @classmethod
-    def parse(cls, text: str | int) -> "Seconds":
+    def parse(cls, text: str | int) -> Self:
         """Read what a user wrote.
 
         Raises:
-            ValueError: it is no time span above zero.
+            ValueError: it is no time span, or out of bounds.
         """
         match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(text).strip())
-        if isinstance(text, bool) or match is None or int(match[1]) == 0:
+        if isinstance(text, bool) or match is None:
             raise ValueError(f"{text!r} is no time span such as 90s, 5m or 2h")
-        return cls(int(match[1]) * _UNITS[match[2]])
+        span = cls(int(match[1]) * _UNITS[match[2]])
+        if not cls.least <= span <= cls.most:
+            raise ValueError(f"{text!r} is not between {cls.least} and {cls.most} seconds")
+        return span
+
+
+class DeliverySeconds(Seconds):
+    """How long SSM may try to reach a target."""
+
+    # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html, TimeoutSeconds
+    least = 30
+    most = 2_592_000
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +75,7 @@ class Timeouts(_Section, frozen=True):
 
     script: Seconds = Seconds(300)
     upload: Seconds = Seconds(60)
-    delivery: Seconds = Seconds(600)
+    delivery: DeliverySeconds = DeliverySeconds(600)
 
 
 class Execution(_Section, frozen=True):
@@ -146,8 +160,8 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
 
 
 def _decode(kind: type, value: object) -> object:
-    if kind is Seconds and isinstance(value, str | int):
-        return Seconds.parse(value)
+    if issubclass(kind, Seconds) and isinstance(value, str | int):
+        return kind.parse(value)
     raise ValueError(f"Expected a time span such as 90s, 5m or 2h, got {type(value).__name__}")
 
 
@@ -162,14 +176,17 @@ def _name(source: str, key: str) -> str:
 
 def _put(tree: dict[str, Any], key: str, value: object) -> None:
     *sections, field = key.split(".")
+    place: Any = tree
     for section in sections:
-        if not isinstance(tree.get(section), dict):
-            tree[section] = {}
-        tree = tree[section]
-    tree[field] = value
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            return  # the file has something else there, which is told when all of it is looked at
+    place[field] = value
 
 
 # -- the file
+
+_KEY_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}
 
 
 def _read(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
@@ -179,18 +196,19 @@ def _read(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {}
     try:
         node = yaml.compose(chosen.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        tree = yaml.SafeLoader("").construct_document(node) if node is not None else {}
+        # Before the tree: making it writes merged keys (`<<`) into the node.
+        places = dict(_places(node, "", chosen)) if node is not None else {}
+        tree = yaml.SafeLoader("").construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{chosen}{line}: no valid YAML: {error.problem}", "`ssm-deploy init` writes one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise UsageError(f"cannot read {chosen}: {reason}", "give another with --config") from error
     if tree is None:
         return {}, {}
-    if node is None or not isinstance(tree, dict):
+    if not isinstance(tree, dict):
         raise UsageError(f"{chosen} line 1: expected keys such as `aws:`", "`ssm-deploy init` writes an example")
-    places = dict(_places(node, "", chosen))
     # A section that is there but empty (`aws:` with all its keys commented out) is a section with its defaults.
     return {key: value for key, value in tree.items() if value is not None}, places
 
@@ -200,6 +218,8 @@ def _places(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, str
         seen: set[str] = set()
         for key, value in node.value:
             where = f"{path} line {key.start_mark.line + 1}"
+            if key.tag not in _KEY_TAGS:
+                raise UsageError(f"{where}: a key must be text", "write it in quotes, as in 'yes': 1")
             if key.value in seen:
                 raise UsageError(f"{where}: `{prefix}{key.value}` stands twice", "keep one of them")
             seen.add(key.value)

@@ -96,9 +96,7 @@ class Staging:
                     yield stored
             finally:
                 source.end()  # a writer that is left over sees a broken pipe
-        # An error of the writer is the cause of the upload's, so it is told first.
-        if written.exception() and not isinstance(written.exception(), BrokenPipeError):
-            return written.result()
+        # First: this is also where an error of the writer arrives, while its own may be that the upload broke off.
         sent.result()
         return written.result()
 
@@ -141,19 +139,20 @@ class Staging:
         """
         leftovers: list[str] = []
         with translated(f"empty {self.location}"):
+            # Objects first: bearer URLs of theirs may be about.
+            for listed in self._pages("list_object_versions", "Versions", "DeleteMarkers"):
+                objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
+                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+                leftovers += [
+                    f"s3://{self.bucket}/{each['Key']}: {each.get('Code')}: {each.get('Message')}"
+                    for each in answer.get("Errors", [])
+                ]
             for uploads in self._pages("list_multipart_uploads", "Uploads"):
                 for unfinished in uploads:
                     self._s3.abort_multipart_upload(
                         Bucket=self.bucket, Key=unfinished["Key"], UploadId=unfinished["UploadId"]
                     )
-            for listed in self._versions():
-                objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
-                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
-                leftovers += [f"s3://{self.bucket}/{e['Key']}: {e.get('Message')}" for e in answer.get("Errors", [])]
         return leftovers
-
-    def _versions(self) -> Iterator[list[dict[str, str]]]:
-        yield from self._pages("list_object_versions", "Versions", "DeleteMarkers")
 
     def _pages(self, operation: str, *fields: str) -> Iterator[list[dict[str, str]]]:
         """What is listed below the run's folder, in pages of at most 1,000 entries, as many as DeleteObjects takes."""

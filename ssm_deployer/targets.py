@@ -52,8 +52,9 @@ def parse_selector(text: str) -> Selector:
     if _INSTANCE.fullmatch(text) or _HYBRID.fullmatch(text):
         return Selector("id", (text,))
     tag = re.fullmatch(r"tag:([^=]+)=(.+)", text, re.DOTALL)
-    if tag:
-        return Selector("tag", tuple(value for value in tag[2].split(",") if value), tag[1])
+    values = tuple(value for value in tag[2].split(",") if value) if tag else ()
+    if tag and values:
+        return Selector("tag", values, tag[1])
     raise UsageError(
         f"`{text}` names no target", "a target is i-… or mi-… (8 or 17 hex digits), tag:KEY=VALUE[,VALUE] or all"
     )
@@ -62,7 +63,7 @@ def parse_selector(text: str) -> Selector:
 def resolve(selectors: Sequence[Selector], aws: Aws, now: datetime | None = None) -> Resolution:
     """Find the machines that the selectors stand for, each once, in the order of their ids.
 
-    Takes a page-wise call to EC2 and one to SSM for each kind of selector, none per target.
+    Takes page-wise calls to EC2 and to SSM for each kind of selector, none per target.
 
     Raises:
         CloudError: AWS refused or did not answer.
@@ -85,6 +86,8 @@ def resolve(selectors: Sequence[Selector], aws: Aws, now: datetime | None = None
     if everything:
         instances |= dict(finder.running_instances())
         agents |= dict(finder.agents())
+        # SSM goes on calling an agent Online for a while after its instance has stopped.
+        instances |= dict(finder.instances_by_id(agents.keys() - instances.keys()))
     else:
         agents |= dict(finder.agents_by_id(named - agents.keys()))
     moment = now or datetime.now(UTC)

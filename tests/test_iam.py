@@ -45,7 +45,7 @@ ACTIONS = {
     "get_command_invocation": {"ssm:GetCommandInvocation"},
     "head_bucket": {"s3:ListBucket"},
     "put_object": {"s3:PutObject"},
-    "upload_fileobj": {"s3:PutObject", "s3:AbortMultipartUpload"},
+    "create_transfer_manager": {"s3:PutObject", "s3:AbortMultipartUpload"},
     "get_object": {"s3:GetObject"},  # presigned: the URL has the rights of its signer
     "list_multipart_uploads": {"s3:ListBucketMultipartUploads"},
     "abort_multipart_upload": {"s3:AbortMultipartUpload"},
@@ -56,10 +56,10 @@ ACTIONS = {
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
 KMS_ACTIONS = {
     "put_object": {"kms:GenerateDataKey"},
-    "upload_fileobj": {"kms:GenerateDataKey", "kms:Decrypt"},
+    "create_transfer_manager": {"kms:GenerateDataKey", "kms:Decrypt"},
     "get_object": {"kms:Decrypt"},
 }
-# What boto3's upload_fileobj makes of itself, on the wire.
+# What boto3's transfer manager makes of an upload, on the wire.
 UPLOAD = {"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
 # They name no resource in IAM, so that only "*" allows them.
 WITHOUT_RESOURCE = {
@@ -112,7 +112,8 @@ def called() -> frozenset[str]:
 
 def operations(services: set[str]) -> set[str]:
     session = botocore.session.get_session()
-    injected = {"upload_file", "upload_fileobj", "download_file", "download_fileobj"}  # boto3's own, on top
+    # boto3's own, on top
+    injected = {"create_transfer_manager", "upload_file", "upload_fileobj", "download_file", "download_fileobj"}
     return injected | {
         xform_name(operation)
         for service in services

@@ -9,7 +9,7 @@ import msgspec
 
 from ssm_deployer import result
 from ssm_deployer.aws import Aws, translated
-from ssm_deployer.backends.verdict import split_list_output, verdict
+from ssm_deployer.backends.verdict import split_list_output, verdict, without_agents_sentence
 from ssm_deployer.bundle import Bundle, Packed, pack
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
 from ssm_deployer.payload import Job, Source, build, execution_timeout
@@ -132,7 +132,7 @@ class SsmBackend:
 
     def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
         stdout, stderr = self._whole(handle, target)
-        return result.parse(stdout, self._run_id)[1], stderr
+        return result.parse(stdout, self._run_id)[1], without_agents_sentence(stderr)
 
     def lost(self, targets: Sequence[str]) -> Mapping[str, str]:  # noqa: D102
         # An instance that vanishes stays InProgress in SSM until the delivery and execution timeouts have passed.

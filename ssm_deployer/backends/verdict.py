@@ -27,8 +27,8 @@ STATUSES = {
     "AccessDenied": (Status.UNREACHED, "your IAM policy allows SendCommand, but not on this machine"),
 }
 
-# What the agent appends to stderr, with no newline before it, when the payload's exit code is not 0.
-_AGENTS_SENTENCE = re.compile(r"failed to run commands: (?:exit status|signal:) ?[\w-]+\Z")
+# The second form names signals as Go does: `killed`, `segmentation fault (core dumped)`, `trace/breakpoint trap`.
+_AGENTS_SENTENCE = re.compile(r"failed to run commands: (?:exit status -?\d+|signal: [\w /()-]+)\Z")
 # Between the two streams on list pages, and where these were cut to 2,500 characters.
 _STDERR_MARK = "\n----------ERROR-------\n"
 _CUTS = ("\n---Output truncated---", "\n---Error truncated----")
@@ -62,7 +62,7 @@ def verdict(invocation: Invocation, run_id: str) -> Invocation:
         command=invocation.command,
         record=record,
         stdout=stdout,
-        stderr=_AGENTS_SENTENCE.sub("", invocation.stderr),
+        stderr=without_agents_sentence(invocation.stderr),
         partial=invocation.partial,
     )
 
@@ -93,9 +93,17 @@ def _ending(record: Record) -> str:
         return f"killed by signal {record.signal}"
 
 
+def without_agents_sentence(stderr: str) -> str:
+    """Take away what the agent appends to stderr, with no newline before it, when the payload's exit code is not 0."""
+    return _AGENTS_SENTENCE.sub("", stderr)
+
+
 def split_list_output(output: str) -> tuple[str, str, bool]:
-    """Take apart the `Output` of a list page: stdout, stderr, and whether anything was cut."""
-    cut = any(mark in output for mark in _CUTS)
+    """Take apart the `Output` of a list page: stdout, stderr, and whether that may not be the whole truth.
+
+    It is not where something was cut, nor where the script itself wrote the mark that stands between the two.
+    """
+    cut = any(mark in output for mark in _CUTS) or output.count(_STDERR_MARK) > 1
     for mark in _CUTS:
         output = output.replace(mark, "")
     # The last mark is the service's own unless the script wrote one to stderr, which is the rarer place.

@@ -16,7 +16,7 @@ from ssm_deployer.events import (
     StagingFinished,
     to_json,
 )
-from ssm_deployer.views.words import called, count, last_line, printable, size
+from ssm_deployer.views.words import called, count, last_line, one_line, size
 
 
 class PlainView:
@@ -64,13 +64,13 @@ def _lines(event: Event, run: Run) -> Iterator[str]:
         case SendIntended():
             yield f"sending to {count(len(event.targets), 'target')}"
         case InvocationChanged(invocation=invocation):
-            why = printable(invocation.detail) or last_line(invocation)
+            why = one_line(invocation.detail) or last_line(invocation)
             yield f"{called(run, invocation.target)}: {invocation.status}" + (f" ({why})" if why else "")
         case CancelRequested():
             yield "cancelling; interrupt once more to leave at once"
         case Noted():
-            yield f"note: {printable(event.message)}"
+            yield f"note: {one_line(event.message)}"
         case Cleaned():
-            yield "staging emptied" if not event.leftovers else f"left in S3: {'; '.join(event.leftovers)}"
+            yield "staging emptied" if not event.leftovers else f"left in S3: {one_line('; '.join(event.leftovers))}"
         case _:
             pass

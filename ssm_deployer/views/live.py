@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ssm_deployer.events import Event, Run, RunStarted, begin
 from ssm_deployer.model import Invocation, Status
-from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, size
+from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, one_line, size
 
 FRAMES_PER_SECOND = 8
 SPARE_LINES = 5  # for the head, the sum and the prompt: a table higher than the screen would scroll it
@@ -26,7 +26,7 @@ _URGENCY = (
 
 def render(run: Run, now: float, height: int) -> RenderableType:
     """The screen at the moment `now` (seconds since the epoch), in at most `height` lines."""
-    room = max(height - SPARE_LINES, 3)
+    room = max(height - SPARE_LINES, 1)
     shown = list(run.invocations.values())
     if len(shown) > room:
         shown.sort(key=lambda invocation: _URGENCY.index(invocation.status))
@@ -40,7 +40,7 @@ def render(run: Run, now: float, height: int) -> RenderableType:
     if len(shown) > room:
         counts = Counter(str(invocation.status) for invocation in shown[room:])
         rest = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-        parts.append(Text(f"  and {len(shown) - room} more: {rest}", style="dim"))
+        parts.append(_line(f"  and {len(shown) - room} more: {rest}", "dim"))
     return Group(*parts)
 
 
@@ -57,7 +57,11 @@ def _head(run: Run, now: float) -> Text:
     else:
         done = len(run.invocations) - len(run.open)
         doing = f"{done} of {len(run.invocations)} done"
-    return Text(f"run {run.plan.run_id} in {run.plan.region}: {doing} · {spent}", style="bold")
+    return _line(f"run {run.plan.run_id} in {run.plan.region}: {doing} · {spent}", "bold")
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _add_row(table: Table, run: Run, invocation: Invocation, now: float) -> None:
@@ -65,10 +69,10 @@ def _add_row(table: Table, run: Run, invocation: Invocation, now: float) -> None
     spent = elapsed(run, invocation.target, now)
     table.add_row(
         Text(mark, style=style),
-        called(run, invocation.target),
+        Text(called(run, invocation.target)),  # a str would be taken for markup
         Text(str(invocation.status), style=style),
         "" if spent is None else duration(spent),
-        Text(invocation.detail or last_line(invocation), style="dim"),
+        Text(one_line(invocation.detail) or last_line(invocation), style="dim"),
     )
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ssm_deployer.events import Run
 from ssm_deployer.model import Invocation, Status
-from ssm_deployer.views.words import MARKS, called, count, duration, elapsed, printable, size
+from ssm_deployer.views.words import MARKS, called, count, duration, elapsed, one_line, printable, size
 
 TAIL_LINES = 20
 WHOLE_LINES = 60
@@ -22,9 +22,9 @@ def report(run: Run) -> Iterator[Text]:
     for group in groups:
         yield from _group_lines(run, group)
     for note in (*run.plan.notes, *run.notes):
-        yield Text(f"note: {printable(note)}", style="yellow")
+        yield Text(f"note: {one_line(note)}", style="yellow")
     for leftover in run.leftovers:
-        yield Text(f"left in S3: {printable(leftover)}", style="red")
+        yield Text(f"left in S3: {one_line(leftover)}", style="red")
     yield _summary(run)
 
 
@@ -49,7 +49,7 @@ def _group_lines(run: Run, group: Sequence[Invocation]) -> Iterator[Text]:
     # Among equals the one whose extract is whole says the most.
     best = min(group, key=lambda invocation: invocation.partial)
     mark, style = MARKS[best.status]
-    detail = f": {printable(best.detail)}" if best.detail else ""
+    detail = f": {one_line(best.detail)}" if best.detail else ""
     yield Text(f"{mark} {_names(run, group)} {best.status}{detail}{_timing(run, group)}", style=style)
     failed = best.status is not Status.SUCCEEDED
     if best.stderr.strip():
@@ -62,12 +62,11 @@ def _group_lines(run: Run, group: Sequence[Invocation]) -> Iterator[Text]:
 
 
 def _names(run: Run, group: Sequence[Invocation]) -> str:
-    names = [called(run, invocation.target) for invocation in group]
-    if len(names) == 1:
+    names = [called(run, invocation.target) for invocation in group[:SHOWN_TARGETS]]
+    if len(group) == 1:
         return names[0]
-    shown = ", ".join(names[:SHOWN_TARGETS])
-    more = f" and {len(names) - SHOWN_TARGETS} more" if len(names) > SHOWN_TARGETS else ""
-    return f"{count(len(names), 'target')} alike ({shown}{more})"
+    more = f" and {len(group) - SHOWN_TARGETS} more" if len(group) > SHOWN_TARGETS else ""
+    return f"{count(len(group), 'target')} alike ({', '.join(names)}{more})"
 
 
 def _timing(run: Run, group: Sequence[Invocation]) -> str:

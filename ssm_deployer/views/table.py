@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm_deployer.model import Plan, Target
-from ssm_deployer.views.words import count, printable, size
+from ssm_deployer.views.words import count, one_line, size
 
 
 def targets_table(targets: Iterable[Target]) -> Table:
@@ -17,8 +17,9 @@ def targets_table(targets: Iterable[Target]) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column("reached by", overflow="fold")
     for target in targets:
+        cells = (target.id, target.name, target.state, target.platform)
         reach = Text(target.via) if target.reachable else Text(f"not reached: {target.reason}", style="yellow")
-        table.add_row(target.id, printable(target.name), target.state, printable(target.platform), reach)
+        table.add_row(*(Text(one_line(cell)) for cell in cells), reach)  # a str would be taken for markup
     return table
 
 
@@ -26,12 +27,12 @@ def plan_view(plan: Plan, location: str = "") -> RenderableType:
     """What `--dry-run` shows."""
     parts: list[RenderableType] = [
         Text(f"run {plan.run_id} in {plan.region}", style="bold"),
-        Text(f"script: {printable(plan.script)}"),
+        Text(f"script: {one_line(plan.script)}"),
         Text(f"files: {files_line(plan)}"),
     ]
     if location:
         parts.append(Text(f"staging: {location} (emptied when the run ends)"))
-    parts += [Text(f"note: {printable(note)}", style="yellow") for note in plan.notes]
+    parts += [Text(f"note: {one_line(note)}", style="yellow") for note in plan.notes]
     reachable = sum(target.reachable for target in plan.targets)
     parts += [Text(f"targets: {reachable} of {count(len(plan.targets), 'target')} can be reached"), Text()]
     parts.append(targets_table(plan.targets))
@@ -45,4 +46,4 @@ def files_line(plan: Plan) -> str:
     if not plan.files:
         return "none"
     entries = f"{plan.file_count} entries" if plan.file_count != 1 else "1 entry"
-    return f"{printable(plan.files)} ({entries}, {size(plan.file_bytes)})"
+    return f"{one_line(plan.files)} ({entries}, {size(plan.file_bytes)})"

@@ -21,9 +21,10 @@ MARKS = {
     Status.PENDING: ("·", "dim"),
 }
 
-# ECMA-48: CSI and OSC sequences, then any other escape of two characters.
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|\x1b.", re.DOTALL)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# ECMA-48: CSI and OSC sequences, then any other escape of two characters. An OSC without its end hides no lines.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[^\n]")
+# Surrogates stand for the bytes of a file's name that are no UTF-8, and cannot be written.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -33,6 +34,11 @@ def printable(text: str) -> str:
     """
     text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """Foreign text for a place that has room for one line."""
+    return " ".join(printable(text).split())
 
 
 def size(count: float) -> str:
@@ -80,6 +86,5 @@ def count(number: int, noun: str) -> str:
 
 def called(run: Run, target: str) -> str:
     """A target's id and, if it has one, its name."""
-    names = {each.id: each.name for each in run.plan.targets}
-    name = printable(names.get(target, ""))
-    return f"{target} {name}".rstrip()
+    name = next((each.name for each in run.plan.targets if each.id == target), "")
+    return f"{target} {one_line(name)}".rstrip()

@@ -1,0 +1,240 @@
+"""Settings from file, environment and flags; and what is said where one of them is wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssm_deployer.config import ENVIRONMENT, TEMPLATE, DeliverySeconds, Seconds, Settings, load
+from ssm_deployer.errors import UsageError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+def read(
+    file: Path, text: str | bytes, environment: Mapping[str, str] | None = None, **flags: Any
+) -> Settings:  # fmt: skip
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load(file, environment or {}, {name.replace("__", "."): value for name, value in flags.items()})
+
+
+def complaint(file: Path, text: str | bytes, environment: Mapping[str, str] | None = None, **flags: Any) -> str:
+    """The error's two lines, without the folder."""
+    with pytest.raises(UsageError) as caught:
+        read(file, text, environment, **flags)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return f"{caught.value.message}\n{caught.value.hint}".replace(f"{file.parent}/", "")
+
+
+# -- what is read
+
+WHOLE = """\
+aws:
+  username: ubuntu
+  private_ssh_key_path: ~/.ssh/id
+  public_ssh_key_path: ~/.ssh/id.pub
+  profile: work
+  region: eu-west-1
+regions:
+  - us-west-2
+  - eu-west-1: {image: auto, node_count: 2}
+staging: {bucket: b, prefix: p, kms_key: alias/k, delivery: role}
+targets: [all, "tag:A=b"]
+timeouts: {script: 5m, upload: 90, delivery: 2h}
+execution: {run_as: deploy, grace: 1s}
+"""
+
+
+def test_every_key_of_a_file_is_read(file: Path) -> None:
+    settings = read(file, WHOLE)
+    assert (settings.aws.username, settings.aws.profile, settings.aws.region) == ("ubuntu", "work", "eu-west-1")
+    assert settings.region_names == ("us-west-2", "eu-west-1")
+    assert (settings.staging.bucket, settings.staging.delivery) == ("b", "role")
+    assert settings.targets == ("all", "tag:A=b")
+    assert (settings.timeouts.script, settings.timeouts.upload, settings.timeouts.delivery) == (300, 90, 7200)
+    assert (settings.execution.run_as, settings.execution.grace) == ("deploy", 1)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing set\n", "null\n", "---\n", "aws:\nstaging:\n  # bucket: x\n", "{}\n"])
+def test_a_file_that_sets_nothing_is_the_defaults(file: Path, text: str) -> None:
+    assert read(file, text) == Settings()
+
+
+@pytest.mark.parametrize("text", ["\ufeffaws: {region: x}", "aws:\r\n  region: x\r\n"])
+def test_files_of_other_editors_are_read(file: Path, text: str) -> None:
+    assert read(file, text).aws.region == "x"
+
+
+def test_the_template_sets_nothing_and_names_only_keys_that_exist(file: Path) -> None:
+    assert read(file, TEMPLATE) == Settings()
+    lines = [line.replace("# ", "", 1) if ":" in line or "- " in line else "" for line in TEMPLATE.splitlines()[3:]]
+    uncommented = read(file, "\n".join(lines))
+    for section in ("timeouts", "execution"):
+        for field in getattr(Settings(), section).__struct_fields__:
+            assert f"{field}: " in TEMPLATE
+    assert uncommented.timeouts == Settings().timeouts
+    assert uncommented.execution.grace == Settings().execution.grace
+    assert uncommented.staging.prefix == Settings().staging.prefix
+    assert uncommented.targets == ("tag:Role=web,worker", "i-0123456789abcdef0")
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}, {}) == Settings()
+
+
+def test_config_yaml_of_the_folder_is_taken_where_none_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("staging: {bucket: here}\n")
+    monkeypatch.chdir(file.parent)
+    assert load(None, {}, {}).staging.bucket == "here"
+
+
+# -- who beats whom
+
+
+def test_flags_beat_the_environment_which_beats_the_file(file: Path) -> None:
+    text = "timeouts: {script: 1m, upload: 1m, delivery: 1m}\n"
+    environment = {"SSM_DEPLOY_TIMEOUTS_SCRIPT": "2m", "SSM_DEPLOY_TIMEOUTS_UPLOAD": "2m"}
+    timeouts = read(file, text, environment, timeouts__script="3m", timeouts__upload=None).timeouts
+    assert (timeouts.script, timeouts.upload, timeouts.delivery) == (180, 120, 60)
+
+
+def test_our_own_names_in_the_environment_beat_those_of_the_aws_sdk() -> None:
+    names = {"AWS_DEFAULT_REGION": "a", "AWS_REGION": "b", "SSM_DEPLOY_AWS_REGION": "c"}
+    for expected in ("c", "b", "a"):
+        assert load(None, names, {}).aws.region == expected
+        names.popitem()
+
+
+def test_an_empty_variable_is_none(file: Path) -> None:
+    assert read(file, "aws: {region: x}", {"AWS_REGION": ""}).aws.region == "x"
+
+
+def test_every_setting_of_a_section_has_a_variable() -> None:
+    for name, value in (("STAGING_KMS_KEY", "k"), ("EXECUTION_RUN_AS", "u"), ("AWS_PRIVATE_SSH_KEY_PATH", "p")):
+        assert f"SSM_DEPLOY_{name}" in ENVIRONMENT
+        assert value in str(load(None, {f"SSM_DEPLOY_{name}": value}, {}))
+
+
+def test_a_flag_does_not_hide_a_section_of_the_wrong_type(file: Path) -> None:
+    assert "line 1: `staging`: expected `object`" in complaint(file, "staging: my-bucket\n", staging__bucket="other")
+
+
+def test_a_flag_fills_a_section_that_stands_there_empty(file: Path) -> None:
+    assert read(file, "staging:\n", staging__bucket="b").staging.bucket == "b"
+
+
+# -- what is wrong, and where
+
+MISTAKES: dict[str, tuple[str | bytes, str]] = {
+    "an unknown section": ("aws: {}\nagw: 1\n", "config.yaml line 2: `agw` is no setting\nknown there: aws, regions"),
+    "an unknown key": ("staging:\n  buckt: x\n", "line 2: `staging.buckt` is no setting\nknown there: bucket, prefix"),
+    "a number for a name": ("staging:\n  bucket: 12\n", "line 2: `staging.bucket`: expected `str`, got `int`"),
+    "a date for a name": ("staging:\n  bucket: 2026-01-01\n", "line 2: `staging.bucket`: expected `str`, got `date`"),
+    "nothing for a name": ("staging:\n  bucket:\n", "line 2: `staging.bucket`: expected `str`, got `null`"),
+    "a word that is none of two": ("staging:\n\n  delivery: post\n", "line 3: `staging.delivery`: invalid enum value"),
+    "a text for a list": ("targets: i-1\n", "line 1: `targets`: expected `array`, got `str`"),
+    "a number in a list": ("targets:\n  - all\n  - 5\n", "line 3: `targets[1]`: expected `str`, got `int`"),
+    "a list for a section": ("aws:\n  - a\n", "line 1: `aws`: expected `object`, got `array`"),
+    "a number for a region": ("regions: [1]\n", "line 1: `regions[0]`: expected `str | object`"),
+    "no time span": ("timeouts:\n  script: soon\n", "line 2: `timeouts.script`: 'soon' is no time span"),
+    "a fraction": ("timeouts: {script: 1.5}\n", "`timeouts.script`: expected a time span"),
+    "yes for a time span": ("timeouts: {script: yes}\n", "`timeouts.script`: true is no time span"),
+    "no time at all": ("timeouts: {script: 0}\n", "`timeouts.script`: 0 is not between 1 and 172800 seconds"),
+    "longer than the agent allows": ("timeouts: {script: 3d}\n", "'3d' is not between 1 and 172800 seconds"),
+    "shorter than SSM allows": ("timeouts: {delivery: 29}\n", "`timeouts.delivery`: 29 is not between 30 and 2592000"),
+    "a key twice": ("aws: {}\nstaging: {}\naws: {}\n", "line 3: `aws` stands twice"),
+    "a key twice in a section": ("aws:\n  region: a\n  region: b\n", "line 3: `aws.region` stands twice"),
+    "a number as key": ("aws:\n  1: 2\n", "line 2: a key must be text"),
+    "a yes as key": ("yes: 2\n", "line 1: a key must be text"),
+    "a list as key": ("? [a]\n: b\n", "line 1: a key must be text"),
+    "no keys": ("hello\n", "line 1: expected keys such as `aws:`"),
+    "a list of all": ("- aws\n", "line 1: expected keys such as `aws:`"),
+    "broken nesting": ("aws:\n  region: x: y\n", "line 2: no valid YAML"),
+    "a tab": ("aws:\n\tregion: x\n", "line 2: no valid YAML"),
+    "two documents": ("aws: {}\n---\naws: {}\n", "no valid YAML"),
+    "an object of Python": ("aws: {region: !!python/name:os.system x}\n", "no valid YAML"),
+    "an alias of nothing": ("aws: *x\n", "no valid YAML"),
+    "an alias of itself": ("regions: &a [*a]\n", "cannot read config.yaml"),
+    "nesting without end": ("[" * 600, "cannot read config.yaml"),
+    "a control character": ("aws: {region: \x07}\n", "cannot read config.yaml"),
+    "another encoding": ("aws: {region: ü}".encode("latin-1"), "cannot read config.yaml"),
+    "bytes": (b"\xff\xfe\x00", "cannot read config.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case.replace(" ", "-"))
+def test_a_mistake_in_the_file_is_told_with_its_place_and_a_remedy(file: Path, case: str) -> None:
+    text, words = MISTAKES[case]
+    assert words in complaint(file, text)
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    with pytest.raises(UsageError, match=r"environment SSM_DEPLOY_TIMEOUTS_SCRIPT: `timeouts.script`: 'x' is no"):
+        load(None, {"SSM_DEPLOY_TIMEOUTS_SCRIPT": "x"}, {})
+
+
+def test_a_mistake_in_a_flag_names_the_flag_and_not_the_file_it_beats(file: Path) -> None:
+    assert complaint(file, "timeouts: {script: 5m}\n", timeouts__script="x").startswith("flag for timeouts.script")
+
+
+def test_a_merged_key_may_be_overridden(file: Path) -> None:
+    settings = read(file, "regions:\n  - a: &common {image: x, n: 1}\n  - b: {<<: *common, n: 2}\n")
+    assert settings.regions == ({"a": {"image": "x", "n": 1}}, {"b": {"image": "x", "n": 2}})
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "", "config.yaml/inside"])
+def test_a_named_file_that_cannot_be_read_is_an_error(file: Path, name: str) -> None:
+    file.write_text("aws: {}\n")
+    with pytest.raises(UsageError, match="cannot read") as caught:
+        load(file.parent / name, {}, {})
+    assert "--config" in caught.value.hint
+
+
+# -- the region of a run
+
+
+def test_a_run_is_for_the_region_that_is_set_or_for_the_only_one_that_is_listed(file: Path) -> None:
+    assert read(file, "aws: {region: a}\nregions: [b, c]\n").region() == "a"
+    assert read(file, "regions: [b]\n").region() == "b"
+    assert read(file, "regions: [{b: {image: auto}}]\n").region() == "b"
+    assert Settings().region() == ""
+
+
+def test_of_several_regions_the_user_must_choose(file: Path) -> None:
+    with pytest.raises(UsageError, match="names 2 regions") as caught:
+        read(file, "regions: [b, c]\n").region()
+    assert "--region b" in caught.value.hint
+
+
+# -- time spans
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), (90, 90), ("90s", 90), ("5m", 300), ("2h", 7200), ("1d", 86400), (" 5m ", 300)]
+)
+def test_a_time_span_is_a_number_with_a_unit(text: str | int, seconds: int) -> None:
+    assert Seconds.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "5 m", "-5", "1.5h", "5min", "0x10", "1e3", "9" * 5000, True, "5m\n5m"])
+def test_anything_else_is_no_time_span(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time span"):
+        Seconds.parse(text)
+
+
+@given(st.one_of(st.text(), st.integers()), st.sampled_from([Seconds, DeliverySeconds]))
+def test_whatever_is_written_is_within_bounds_or_refused(text: str | int, kind: type[Seconds]) -> None:
+    try:
+        span = kind.parse(text)
+    except ValueError:
+        return
+    assert type(span) is kind
+    assert kind.least <= span <= kind.most

@@ -1,0 +1,129 @@
+"""DESIGN's rules about who may import whom, who may print, and who may end the process."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ssm_deployer
+
+PACKAGE = Path(ssm_deployer.__file__).parent
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+# From the top to the bottom. An import may skip layers and stay on its own, never go up.
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"views", "ledger", "doctor", "iam", "sandbox"},
+    {"backends", "targets", "staging"},
+    {"aws", "payload", "bundle", "config"},
+    {"runner"},
+    {"events"},
+    {"model", "errors", "result", "__init__"},
+]
+RANKS = {room: len(LAYERS) - number for number, rooms in enumerate(LAYERS) for room in rooms}
+
+# Who may import what comes from others.
+DOORS = {
+    "boto3": {"aws.py", "sandbox"},
+    "botocore": {"aws.py", "sandbox"},
+    "s3transfer": {"aws.py"},
+    "click": {"cli"},
+    "rich": {"views", "cli"},
+    "moto": {"sandbox"},
+    "flask": {"sandbox"},
+    "werkzeug": {"sandbox"},
+}
+# A server that runs as a process of its own.
+PROCESSES = {"sandbox/server.py", "sandbox/supervisor.py"}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse((PACKAGE / path).read_text(encoding="utf-8"), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, wherever in the file that stands."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} line {node.lineno}: a relative import hides its layer"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(module: str) -> str:
+    """The part of the package that a module belongs to, such as `views` for `ssm_deployer.views.live`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in RANKS else "__init__"
+
+
+def test_every_file_has_its_layer() -> None:
+    assert {path.parts[0].removesuffix(".py") for path in FILES} <= set(RANKS)
+    assert len(FILES) > 20
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_import_goes_up(path: Path) -> None:
+    own = path.parts[0].removesuffix(".py")
+    for module in imported(path):
+        if module.split(".")[0] == "ssm_deployer":
+            assert RANKS[room(module)] <= RANKS[own], f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_libraries_come_in_by_their_door(path: Path) -> None:
+    for module in imported(path):
+        allowed = DOORS.get(module.split(".")[0])
+        assert allowed is None or path.parts[0] in allowed, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "cli"], ids=str)
+def test_nobody_but_the_command_line_prints_or_exits(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"print", "exit", "quit", "sys.stdout.write", "sys.stderr.write"}, called
+            assert called not in {"sys.exit", "os._exit"} or str(path) in PROCESSES, f"{path} calls {called}"
+        elif isinstance(node, ast.Raise) and node.exc is not None:
+            assert "SystemExit" not in ast.unparse(node.exc) or str(path) in PROCESSES
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_only_the_boundary_of_the_command_line_keeps_whatever_it_catches(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ExceptHandler):
+            caught = "" if node.type is None else ast.unparse(node.type)
+            broad = not caught or {"Exception", "BaseException"} & set(caught.strip("()").split(", "))
+            passed_on = ast.unparse(node.body[-1]) == "raise"
+            assert not broad or passed_on or str(path) == "cli/main.py", f"{path} line {node.lineno}: {caught}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_only_aws_catches_the_errors_of_botocore(path: Path) -> None:
+    if path.parts[0] not in {"aws.py", "sandbox"}:
+        assert not any("ClientError" in module for module in imported(path))
+        names = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        assert "ClientError" not in names
+
+
+def test_commands_are_loaded_when_they_are_called() -> None:
+    top = {
+        alias.name if isinstance(node, ast.Import) else node.module
+        for node in tree(Path("cli/main.py")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert "click" in top
+    heavy = {
+        "boto3",
+        "rich",
+        "yaml",
+        "moto",
+        "ssm_deployer.cli.upload_script",
+        "ssm_deployer.aws",
+        "ssm_deployer.config",
+    }
+    assert not top & heavy

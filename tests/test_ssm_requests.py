@@ -1,0 +1,186 @@
+"""The SSM backend's requests, parameter by parameter, and what it makes of the answers. No service is behind these."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from botocore.stub import Stubber
+from fakes import RUN_ID, make_record
+
+from ssm_deployer import result
+from ssm_deployer.aws import Aws
+from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.errors import Ambiguous, BadTarget, Declined
+from ssm_deployer.model import Handle, Staged, Status, Target
+from ssm_deployer.staging import Staging
+
+IDS = ("i-00000000000000001", "i-00000000000000002")
+TARGETS = [Target(id=key, via="ssm") for key in IDS]
+COMMAND = "00000000-0000-4000-8000-000000000001"
+HANDLE = Handle(command=COMMAND, targets=IDS)
+STAGED = Staged(location="s3://bucket/folder/", size=1, payload="echo the payload", execution_timeout=400)
+LISTED = {"CommandId": COMMAND, "Details": True, "MaxResults": 50}
+
+
+class Stubbed(Aws):
+    """One real client a service, and what it was made for."""
+
+    def __init__(self) -> None:
+        super().__init__(region="eu-west-1", credentials=("testing", "testing"))
+        self.attempts: list[tuple[str, int]] = []
+        self.clients: dict[str, Any] = {
+            service: super(Stubbed, self).client(service) for service in ("ec2", "ssm", "s3")
+        }
+
+    def client(self, service: str, *, attempts: int = 3) -> Any:
+        self.attempts.append((service, attempts))
+        return self.clients[service]
+
+
+@pytest.fixture(scope="module")
+def aws() -> Stubbed:
+    return Stubbed()
+
+
+@pytest.fixture
+def backend(aws: Stubbed) -> SsmBackend:
+    aws.attempts.clear()
+    limits = Limits(script=300, fetch=60, delivery=600, grace=10)
+    return SsmBackend(aws, Staging(aws.clients["s3"], "bucket", "folder"), RUN_ID, Content(script=b"x"), limits)
+
+
+@pytest.fixture
+def ssm(aws: Stubbed) -> Iterator[Stubber]:
+    with Stubber(aws.clients["ssm"]) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def listed(target: str, word: str, output: str) -> dict[str, Any]:
+    return {"InstanceId": target, "StatusDetails": word, "CommandPlugins": [{"Output": output}]}
+
+
+def line(code: int = 0) -> str:
+    return f"{result.MARK}{msgspec.json.encode(make_record(code)).decode()}\n"
+
+
+# -- start
+
+
+def test_a_command_is_sent_once_with_every_limit_set_on_purpose(
+    backend: SsmBackend, ssm: Stubber, aws: Stubbed
+) -> None:
+    ssm.add_response(
+        "send_command",
+        {"Command": {"CommandId": COMMAND}},
+        {
+            "InstanceIds": list(IDS),
+            "DocumentName": "AWS-RunShellScript",
+            "Comment": f"ssm-deploy {RUN_ID}",
+            "TimeoutSeconds": 600,
+            "MaxConcurrency": "50",
+            "MaxErrors": "100%",
+            "Parameters": {"commands": ["echo the payload"], "executionTimeout": ["400"]},
+        },
+    )
+    assert backend.start(TARGETS, STAGED) == HANDLE
+    assert ("ssm", 1) in aws.attempts
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("ThrottlingException", 400, Declined),
+        ("InvalidInstanceId", 400, BadTarget),
+        ("InternalServerError", 500, Ambiguous),
+    ],
+)
+def test_a_refused_command_says_whether_it_may_be_sent_again(
+    backend: SsmBackend, ssm: Stubber, code: str, status: int, kind: type[Exception]
+) -> None:
+    ssm.add_client_error("send_command", code, http_status_code=status)
+    with pytest.raises(kind):
+        backend.start(TARGETS, STAGED)
+
+
+def test_a_comment_has_room_for_the_run_id(backend: SsmBackend) -> None:
+    assert len(backend._comment) <= 100
+
+
+# -- find
+
+
+def test_a_command_is_found_by_its_comment_and_exactly_its_targets(backend: SsmBackend, ssm: Stubber) -> None:
+    comment = f"ssm-deploy {RUN_ID}"
+    commands = [
+        {"CommandId": COMMAND[:-1] + "7", "Comment": "somebody's", "InstanceIds": list(IDS)},
+        {"CommandId": COMMAND[:-1] + "8", "Comment": comment, "InstanceIds": [IDS[0]]},
+        {"CommandId": COMMAND[:-1] + "9", "InstanceIds": list(IDS)},
+        {"CommandId": COMMAND, "Comment": comment, "InstanceIds": list(reversed(IDS))},
+    ]
+    ssm.add_response("list_commands", {"Commands": commands[:2], "NextToken": "more"}, {})
+    ssm.add_response("list_commands", {"Commands": commands[2:]}, {"NextToken": "more"})
+    assert list(backend.find(IDS)) == [HANDLE]
+
+
+# -- observe
+
+
+def test_a_look_reads_every_page_and_makes_no_call_per_target(backend: SsmBackend, ssm: Stubber) -> None:
+    first = listed(IDS[0], "Success", line() + "hello\n")
+    second = listed(IDS[1], "Failed", line(3) + "\n----------ERROR-------\nboomfailed to run commands: exit status 3")
+    ssm.add_response("list_command_invocations", {"CommandInvocations": [first], "NextToken": "more"}, LISTED)
+    ssm.add_response("list_command_invocations", {"CommandInvocations": [second]}, LISTED | {"NextToken": "more"})
+    good, bad = backend.observe(HANDLE)
+    assert (good.target, good.status, good.stdout, good.command) == (IDS[0], Status.SUCCEEDED, "hello\n", COMMAND)
+    assert (bad.target, bad.status, bad.stderr) == (IDS[1], Status.FAILED, "boom")
+
+
+def test_a_first_look_may_be_empty_and_other_targets_are_nobodys_business(backend: SsmBackend, ssm: Stubber) -> None:
+    ssm.add_response("list_command_invocations", {"CommandInvocations": []}, LISTED)
+    assert list(backend.observe(HANDLE)) == []
+    stranger = listed("i-00000000000000009", "Success", line())
+    ssm.add_response("list_command_invocations", {"CommandInvocations": [stranger]}, LISTED)
+    assert list(backend.observe(HANDLE)) == []
+
+
+def test_an_end_without_a_record_is_looked_at_in_full_before_it_is_believed(backend: SsmBackend, ssm: Stubber) -> None:
+    asked = {"CommandId": COMMAND, "InstanceId": IDS[0]}
+    for whole, status in ((line() + "all of it", Status.SUCCEEDED), ("nothing", Status.UNKNOWN)):
+        ssm.add_response("list_command_invocations", {"CommandInvocations": [listed(IDS[0], "Success", "cut")]}, LISTED)
+        ssm.add_response("get_command_invocation", {"StandardOutputContent": whole}, asked)
+        [seen] = backend.observe(HANDLE)
+        assert (seen.status, seen.partial) == (status, False)
+
+
+# -- read, cancel, lost
+
+
+def test_the_whole_extract_comes_without_the_record_and_the_agents_sentence(backend: SsmBackend, ssm: Stubber) -> None:
+    answer = {
+        "StandardOutputContent": line(3) + "all of it",
+        "StandardErrorContent": "boomfailed to run commands: exit status 3",
+    }
+    ssm.add_response("get_command_invocation", answer, {"CommandId": COMMAND, "InstanceId": IDS[0]})
+    assert backend.read(HANDLE, IDS[0]) == ("all of it", "boom")
+
+
+def test_a_command_is_cancelled_by_its_id(backend: SsmBackend, ssm: Stubber) -> None:
+    ssm.add_response("cancel_command", {}, {"CommandId": COMMAND})
+    backend.cancel(HANDLE)
+
+
+def test_instances_that_are_gone_are_told_and_hybrid_nodes_are_not_asked_about(
+    backend: SsmBackend, aws: Stubbed
+) -> None:
+    ids = ["i-1", "i-2", "i-3", "i-4"]
+    states = {"i-1": "running", "i-2": "terminated", "i-3": "stopped"}
+    reservations = [{"Instances": [{"InstanceId": key, "State": {"Name": state}} for key, state in states.items()]}]
+    with Stubber(aws.clients["ec2"]) as ec2:
+        asked = {"Filters": [{"Name": "instance-id", "Values": ids}]}
+        ec2.add_response("describe_instances", {"Reservations": reservations}, asked)
+        assert dict(backend.lost([*ids, "mi-5"])) == {
+            "i-2": "the instance is terminated; no verdict was seen",
+            "i-4": "the instance is gone; no verdict was seen",
+        }
