@@ -21,9 +21,6 @@ class Interrupts:
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
         self._asked = False
-        # A threading.Event would do but for its lock: the handler runs in the very thread that waits, and might find
-        # it taken, for ever.
-        self._woken, self._wake = os.pipe()
         self._before: dict[signal.Signals, object] = {}
 
     @property
@@ -36,26 +33,29 @@ class Interrupts:
         return time.time()
 
     def wait(self, seconds: float) -> None:
-        """Sleep; the first signal wakes."""
-        if self._asked:
-            time.sleep(seconds)
-        else:
-            select.select([self._woken], [], [], seconds)
+        """Sleep; a signal wakes."""
+        if select.select([self._woken], [], [], seconds)[0]:
+            os.read(self._woken, 4096)
 
     def __enter__(self) -> Self:
+        # Python runs a handler only between two of its own steps, so one that arrives just before a sleep would wait
+        # for its end. What the interpreter writes here at once, in the signal itself, is what ends the sleep.
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         self._before = {each: signal.signal(each, self._receive) for each in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+        signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._woken)
         os.close(self._wake)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         if not self._asked:
             self._asked = True
-            os.write(self._wake, b"!")
             return
         try:
             self._leave()
