@@ -104,9 +104,10 @@ def test_the_environment_is_bare(run: Run) -> None:
         ("ls /proc/$PPID/fd; readlink /proc/$PPID/fd/0", "0\n1\n2\n/dev/null\n"),
         ("readlink /proc/$PPID/fd/1 /proc/$PPID/fd/2 | sed 's/:.*//'", "pipe\npipe\n"),
         (
-            # Not with a program: dash blocks signals for the moment in which it starts one.
-            "while read name value; do case $name in SigBlk:|SigIgn:) echo $value;; esac; done < /proc/$$/status",
-            "0000000000000000\n0000000000000000\n",
+            # Not with a program: dash blocks signals for the moment in which it starts one. Not 32 and 33, which glibc
+            # keeps to itself, and leaves ignored in what make starts (its spawni.c).
+            "while read key bits; do case $key in S*[kn]:) echo $((0x$bits & 0x7fffffff)); esac; done </proc/$$/status",
+            "0\n0\n",
         ),
         ("stat -c %a $0; echo ${0##*/}", "700\n_script.sh\n"),
         (
