@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,13 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
         chosen = selectors or tuple(parse_selector(text) for text in settings.targets)
         yield Place(settings=settings, aws=Aws(settings.aws.profile, settings.region()), selectors=chosen)
         return
+    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich is 40 ms that only this needs here
     from ssm_deployer.sandbox import launch  # noqa: PLC0415 - it needs the extra `sandbox`
 
-    with launch.throwaway(options["sandbox_size"] or SANDBOX_SIZE) as account:
+    size = options["sandbox_size"] or SANDBOX_SIZE
+    with ExitStack() as held:
+        with console(stderr=True).status(f"starting a sandbox of {size} instances"):
+            account = held.enter_context(launch.throwaway(size))
         aws = Aws(
             region=account.region,
             credentials=(account.access_key, account.secret_key),
