@@ -107,8 +107,11 @@ class Aws:
             # A sandbox is on this machine, and HTTP_PROXY is for others.
             proxies={} if self.endpoint_url else None,
         )
-        with translated(f"use {service}"):
-            client = self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+        try:
+            with translated(f"use {service}"):
+                client = self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+        except ValueError as error:
+            raise UsageError(f"cannot use {service}: {error}", "see AWS_ENDPOINT_URL and ~/.aws/config") from error
         client.meta.events.register("after-call", _require_whole)
         return client
 

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from ssm_deployer.errors import UsageError
+from ssm_deployer.selector import parse_selector
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -45,6 +46,25 @@ class DeliverySeconds(Seconds):
     # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html, TimeoutSeconds
     least = 30
     most = 2_592_000
+
+
+class SelectorText(str):
+    """A selector as it was written, known to be one."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what a user wrote.
+
+        Raises:
+            ValueError: it is no selector.
+        """
+        try:
+            parse_selector(text)
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return cls(text)
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,7 +111,7 @@ class Settings(_Section, frozen=True):
     aws: AwsSettings = AwsSettings()
     regions: tuple[str | dict[str, Any], ...] = ()
     staging: StagingSettings = StagingSettings()
-    targets: tuple[str, ...] = ()
+    targets: tuple[SelectorText, ...] = ()
     timeouts: Timeouts = Timeouts()
     execution: Execution = Execution()
 
@@ -120,7 +140,6 @@ class Settings(_Section, frozen=True):
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "aws.region",
     "AWS_REGION": "aws.region",
-    "AWS_PROFILE": "aws.profile",
     **{
         f"SSM_DEPLOY_{section}_{field}".upper(): f"{section}.{field}"
         for section, kind in (
@@ -162,11 +181,16 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
 def _decode(kind: type, value: object) -> object:
     if issubclass(kind, Seconds) and isinstance(value, str | int):
         return kind.parse(value)
-    raise ValueError(f"Expected a time span such as 90s, 5m or 2h, got {type(value).__name__}")
+    if issubclass(kind, SelectorText) and isinstance(value, str):
+        return kind.parse(value)
+    wanted = "text such as tag:Role=web" if issubclass(kind, SelectorText) else "a time span such as 90s, 5m or 2h"
+    raise ValueError(f"Expected {wanted}, got {type(value).__name__}")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: environment[name] for name, key in ENVIRONMENT.items() if environment.get(name)}
+    # The SDK finds these by itself; a profile of the file must not be put above them.
+    itself = {"aws.profile": ""} if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID") else {}
+    return itself | {key: environment[name] for name, key in ENVIRONMENT.items() if environment.get(name)}
 
 
 def _name(source: str, key: str) -> str:

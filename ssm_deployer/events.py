@@ -125,13 +125,14 @@ Event = (
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as far as its events tell."""
+    """A run as far as its events tell; `intended` are the targets of the last request that has no answer yet."""
 
     plan: Plan
     started: float
     ended: float | None = None
     staged_bytes: int = 0
     location: str = ""
+    intended: tuple[str, ...] = ()
     invocations: Mapping[str, Invocation] = MappingProxyType({})
     sent_at: Mapping[str, float] = MappingProxyType({})
     ended_at: Mapping[str, float] = MappingProxyType({})
@@ -164,10 +165,10 @@ def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one 
         case StagingFinished():
             return replace(run, staged_bytes=event.size, location=event.location)
         case SendIntended():
-            return run
+            return replace(run, intended=event.targets)
         case Sent():
             sent = dict.fromkeys(event.handle.targets, event.time)
-            return replace(run, handles=(*run.handles, event.handle), sent_at={**run.sent_at, **sent})
+            return replace(run, handles=(*run.handles, event.handle), sent_at={**run.sent_at, **sent}, intended=())
         case InvocationChanged():
             return _changed(run, event)
         case ExtractRead():

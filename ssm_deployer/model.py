@@ -77,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         files: the folder that goes along, empty if none does.
         file_count: entries in it.
         file_bytes: their size, unpacked.
+        staging: where the content waits for the targets while the run lasts.
         notes: what the user should know before it starts.
         deadline: seconds after sending by which every verdict must be there (delivery and execution together).
     """
@@ -89,6 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     files: str = ""
     file_count: int = 0
     file_bytes: int = 0
+    staging: str = ""
     notes: tuple[str, ...] = ()
     deadline: float = 7200.0
 
@@ -97,7 +99,7 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run's content is, and the text that makes a target fetch and run it.
 
     The text may hold bearer URLs, so it is never part of an event. On a target it ends within `execution_timeout`
-    seconds.
+    seconds. `digest` is the one that the record of each target names.
     """
 
     location: str

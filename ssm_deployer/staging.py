@@ -1,12 +1,12 @@
 """The S3 prefix of one run: put what the targets fetch, lend it to them, and take it away again."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, BinaryIO, Self, TypeVar
 
 from ssm_deployer.aws import translated, upload
-from ssm_deployer.errors import Interrupted, UsageError
+from ssm_deployer.errors import CloudError, Interrupted, UsageError
 
 PROGRESS_SECONDS = 0.1
 LONGEST_PRESIGN = 7 * 86400  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
@@ -22,16 +22,17 @@ class Staging:
         s3: a client of the bucket's region, with SigV4.
         bucket: must exist, in the client's region.
         folder: `PREFIX/RUN-ID`, without slashes at its ends.
-        kms_key: id, ARN or alias of a KMS key; empty for S3's own keys.
+        kms_key: id, ARN or alias of a KMS key; empty for what the bucket encrypts with.
     """
 
     def __init__(self, s3: Any, bucket: str, folder: str, kms_key: str = "") -> None:  # noqa: ANN401 - see Aws.client
         self._s3 = s3
         self.bucket = bucket
         self.folder = folder
-        self._encryption = {"ServerSideEncryption": "AES256"}
-        if kms_key:
-            self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+        self._names: set[str] = set()
+        # Without a header S3 encrypts with what the bucket is set to, its own keys if with nothing else:
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
+        self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
     @property
     def location(self) -> str:
@@ -65,6 +66,7 @@ class Staging:
         Raises:
             CloudError: AWS refused or did not answer.
         """
+        self._names.add(name)
         with translated(f"stage {name} in {self.location}"):
             self._s3.put_object(Bucket=self.bucket, Key=self._key(name), Body=content, **self._encryption)
 
@@ -80,6 +82,7 @@ class Staging:
             CloudError: AWS refused or did not answer.
             DeployError: whatever `write` raised.
         """
+        self._names.add(name)
         reading, writing = os.pipe()
         stored = 0
 
@@ -112,7 +115,7 @@ class Staging:
             )
 
     def lend(self, name: str, seconds: int) -> str:
-        """Presign a GET of an object; the URL is a bearer token until it expires.
+        """Presign a GET of an object, for at most `LONGEST_PRESIGN`; the URL is a bearer token until it expires.
 
         It also dies with the session that signs it, whatever `seconds` says.
 
@@ -123,7 +126,7 @@ class Staging:
             url: str = self._s3.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self.bucket, "Key": self._key(name)},
-                ExpiresIn=min(seconds, LONGEST_PRESIGN),
+                ExpiresIn=seconds,
             )
         return url
 
@@ -132,27 +135,40 @@ class Staging:
         return f"s3://{self.bucket}/{self._key(name)}"
 
     def empty(self) -> list[str]:
-        """Remove every object, every version and every unfinished upload of the run; say what is left, a line each.
+        """Remove every object, every version and every unfinished upload of the run; say what is left, a line each."""
+        # The known names first and without a look: that ends their bearer URLs, and needs no right to list.
+        known = [[{"Key": self._key(name)} for name in sorted(self._names)]] if self._names else []
+        return [
+            *self._tried("remove what is in", lambda: self._delete(known)),
+            *self._tried("remove the versions in", lambda: self._delete(self._versions())),
+            *self._tried("end the uploads to", self._abort_uploads),
+        ]
 
-        Raises:
-            CloudError: AWS refused or did not answer.
-        """
-        leftovers: list[str] = []
-        with translated(f"empty {self.location}"):
-            # Objects first: bearer URLs of theirs may be about.
-            for listed in self._pages("list_object_versions", "Versions", "DeleteMarkers"):
-                objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
-                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
-                leftovers += [
-                    f"s3://{self.bucket}/{each['Key']}: {each.get('Code')}: {each.get('Message')}"
-                    for each in answer.get("Errors", [])
-                ]
-            for uploads in self._pages("list_multipart_uploads", "Uploads"):
-                for unfinished in uploads:
-                    self._s3.abort_multipart_upload(
-                        Bucket=self.bucket, Key=unfinished["Key"], UploadId=unfinished["UploadId"]
-                    )
-        return leftovers
+    def _tried(self, doing: str, step: Callable[[], list[str]]) -> list[str]:
+        try:
+            with translated(f"{doing} {self.location}"):
+                return step()
+        except CloudError as error:
+            return [error.message]
+
+    def _delete(self, batches: Iterable[list[dict[str, str]]]) -> list[str]:
+        return [
+            f"s3://{self.bucket}/{each['Key']}: {each.get('Code')}: {each.get('Message')}"
+            for objects in batches
+            for each in self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}).get(
+                "Errors", []
+            )
+        ]
+
+    def _versions(self) -> Iterator[list[dict[str, str]]]:
+        for listed in self._pages("list_object_versions", "Versions", "DeleteMarkers"):
+            yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
+
+    def _abort_uploads(self) -> list[str]:
+        for uploads in self._pages("list_multipart_uploads", "Uploads"):
+            for each in uploads:
+                self._s3.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
+        return []
 
     def _pages(self, operation: str, *fields: str) -> Iterator[list[dict[str, str]]]:
         """What is listed below the run's folder, in pages of at most 1,000 entries, as many as DeleteObjects takes."""

@@ -1,36 +1,21 @@
 """Selectors to targets: which machines are meant, and how each is reached, or why it is not."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from ssm_deployer.aws import Aws, translated
-from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Target
+from ssm_deployer.selector import ALL, Selector
 
 EC2_FILTER_VALUES = 200  # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
 SSM_FILTER_VALUES = (
     100  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstanceInformationStringFilter.html
 )
 SILENT_MINUTES = 15  # agents report every 5 minutes; SSM goes on calling one Online for a while after it fell silent
-
-_INSTANCE = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_HYBRID = re.compile(r"mi-[0-9a-f]{17}")
-
-
-class Selector(msgspec.Struct, frozen=True):
-    """What a user calls a target: `kind` id (`values` holds it), tag (`key` has one of `values`) or all."""
-
-    kind: Literal["id", "tag", "all"]
-    values: tuple[str, ...] = ()
-    key: str = ""
-
-
-ALL = Selector("all")
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,25 +24,6 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     left_out: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def parse_selector(text: str) -> Selector:
-    """Read `i-…`, `mi-…`, `tag:KEY=VALUE[,VALUE]` or `all`.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if text == "all":
-        return ALL
-    if _INSTANCE.fullmatch(text) or _HYBRID.fullmatch(text):
-        return Selector("id", (text,))
-    tag = re.fullmatch(r"tag:([^=]+)=(.+)", text, re.DOTALL)
-    values = tuple(value for value in tag[2].split(",") if value) if tag else ()
-    if tag and values:
-        return Selector("tag", values, tag[1])
-    raise UsageError(
-        f"`{text}` names no target", "a target is i-… or mi-… (8 or 17 hex digits), tag:KEY=VALUE[,VALUE] or all"
-    )
 
 
 def resolve(selectors: Sequence[Selector], aws: Aws, now: datetime | None = None) -> Resolution:
@@ -119,12 +85,14 @@ class Finder:
         """What EC2 knows of the instances that a tag means now."""
         # A terminated instance keeps its tags for about an hour; a tag means those that can still be meant.
         alive = ["pending", "running", "stopping", "stopped"]
-        yield from self._instances(
-            [
-                {"Name": f"tag:{selector.key}", "Values": list(selector.values)},
-                {"Name": "instance-state-name", "Values": alive},
-            ]
-        )
+        filters = [
+            {"Name": f"tag:{selector.key}", "Values": list(selector.values)},
+            {"Name": "instance-state-name", "Values": alive},
+        ]
+        for key, instance in self._instances(filters):
+            # EC2 takes `*` and `?` of a value for wildcards; who names a value means that one.
+            if any(tag["Key"] == selector.key and tag["Value"] in selector.values for tag in instance["Tags"]):
+                yield key, instance
 
     def running_instances(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What EC2 knows of every running instance."""

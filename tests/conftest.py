@@ -1,6 +1,7 @@
 """No test sees the AWS settings of whoever runs it."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -24,3 +25,10 @@ def neutral_environment() -> Iterator[None]:
         for name, value in NEUTRAL.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell that runs the tests in the background has them ignore Ctrl-C, and so all that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -26,15 +26,15 @@ def make_record(code: int = 0, *, stdout: str = "", stderr: str = "") -> Record:
 
 def succeeded(target: str, stdout: str = "hello\n", *, partial: bool = False) -> Invocation:
     return Invocation(
-        target=target, status=Status.SUCCEEDED, word="Success", record=make_record(stdout=f"digest of {stdout}"),
-        stdout=stdout, partial=partial,
+        target=target, status=Status.SUCCEEDED, word="Success", stdout=stdout, partial=partial,
+        record=make_record(stdout=f"digest of {stdout}", stderr="digest of nothing"),
     )  # fmt: skip
 
 
 def failed(target: str, stderr: str = "boom\n", *, partial: bool = False) -> Invocation:
     return Invocation(
-        target=target, status=Status.FAILED, word="Failed", detail="exit 3", record=make_record(3), stderr=stderr,
-        partial=partial,
+        target=target, status=Status.FAILED, word="Failed", detail="exit 3", stderr=stderr, partial=partial,
+        record=make_record(3, stdout="digest of nothing", stderr=f"digest of {stderr}"),
     )  # fmt: skip
 
 
@@ -117,7 +117,11 @@ class FakeBackend:
 
     def find(self, targets: Sequence[str]) -> Sequence[Handle]:
         self._call("find", tuple(targets))
-        return [handle for handle in self.commands.values() if handle.targets == tuple(targets)]
+        narrowed = [
+            Handle(command=handle.command, targets=tuple(t for t in targets if t in handle.targets))
+            for handle in self.commands.values()
+        ]
+        return [handle for handle in narrowed if handle.targets]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:
         self._call("observe", handle)

@@ -273,6 +273,55 @@ def _wait_for(process: "subprocess.Popen[str]", text: str) -> None:
     pytest.fail(f"never saw {text}")
 
 
+def test_a_reader_that_goes_away_takes_nothing_along(user: User) -> None:
+    user.write("s.sh", "sleep 1\necho done\n")
+    with user.start("upload-script", "s.sh", "-t", user.account.instances[0], "--output", "json") as process:
+        _go_away(process, '"type":"run-started"')
+        assert process.stderr is not None
+        stderr = process.stderr.read()
+    assert process.returncode == 0, stderr
+    assert stderr == "what the run tells cannot be written any more; it goes on\n"
+
+
+def test_ctrl_c_cancels_though_the_reader_has_gone(user: User) -> None:
+    user.write("s.sh", "sleep 60\n")
+    with user.start("upload-script", "s.sh", "-t", user.account.instances[0], "--output", "json") as process:
+        _go_away(process, '"type":"sent"')
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert user.client("ssm").list_commands()["Commands"][0]["Status"] == "Cancelled"
+
+
+def _go_away(process: "subprocess.Popen[str]", text: str) -> None:
+    _wait_for(process, text)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_what_is_ignored_stays_ignored(user: User) -> None:
+    user.write("s.sh", "sleep 1\necho done\n")
+    words = ["upload-script", "s.sh", "-t", user.account.instances[0], "--output", "json"]
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "ssm_deployer", *words],
+        cwd=user.folder, env=user.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    _wait_for(process, '"type":"sent"')
+    process.send_signal(signal.SIGHUP)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert '"status":"succeeded"' in stdout
+
+
+def test_names_that_are_no_utf_8_and_terminals_without_it_end_no_run(user: User) -> None:
+    name = b"s\xff.sh"
+    (user.folder / os.fsdecode(name)).write_text("printf 'caf\\303\\251\\n'\n")
+    done = user.run("upload-script", name, "-t", user.account.instances[0], PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    done = user.run("upload-script", name, "-t", user.account.instances[0], "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert events(done.stdout)[0]["plan"]["script"] == "s\\xff.sh"
+
+
 BAD_INPUT = {
     "a missing script": (["missing.sh"], 2, "there is no script missing.sh"),
     "a folder as script": (["folder"], 2, "Is a directory"),
@@ -287,6 +336,10 @@ BAD_INPUT = {
     "a timeout that is no time": (["s.sh", "-t", "all", "--timeout", "soon"], 2, "no time span"),
     "a broken config file": (["s.sh", "--config", "broken.yaml"], 2, "broken.yaml line 2"),
     "an unknown key in the config file": (["s.sh", "--config", "unknown.yaml"], 2, "staging.buckt"),
+    "a timeout beyond what ssm takes": (["s.sh", "-t", "all", "--timeout", "2d"], 2, "at most"),
+    "a user that is no name": (["s.sh", "-t", "all", "--run-as", "no such!"], 2, "user"),
+    "urls that would not live long enough": (["s.sh", "-t", "all", "--delivery-timeout", "8d"], 2, "--delivery role"),
+    "a dry run without a target": (["s.sh", "-t", "tag:Role=nobody", "--dry-run"], 4, "no target"),
     "files that are not there": (["s.sh", "-t", "all", "--files", "nowhere"], 2, "nowhere"),
     "an option that does not exist": (["s.sh", "--nonsense"], 2, "--nonsense"),
 }

@@ -71,7 +71,8 @@ def test_every_event_leaves_its_trace() -> None:
     assert run_of(StagingProgressed(time=1, sent=7)).staged_bytes == 7
     staged = run_of(StagingProgressed(time=1, sent=7), StagingFinished(time=2, location="s3://b/", size=9))
     assert (staged.staged_bytes, staged.location) == (9, "s3://b/")
-    assert run_of(SendIntended(time=1, targets=("i-1",))) == run_of()
+    assert run_of(SendIntended(time=1, targets=("i-1",))).intended == ("i-1",)
+    assert run_of(SendIntended(time=1, targets=("i-1",)), sent("i-1")).intended == ()
     assert run_of(sent("i-1", time=5)).sent_at == {"i-1": 5}
     assert [handle.command for handle in run_of(sent("i-1"), sent("i-2")).handles] == ["c-1", "c-1"]
     assert run_of(CancelRequested(time=1, commands=())).cancelled

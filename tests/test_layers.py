@@ -20,7 +20,7 @@ LAYERS = [
     {"aws", "payload", "bundle", "config"},
     {"runner"},
     {"events"},
-    {"model", "errors", "result", "__init__"},
+    {"model", "errors", "result", "selector", "__init__"},
 ]
 RANKS = {room: len(LAYERS) - number for number, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -1,6 +1,6 @@
 """The orchestration, against a fake backend and a clock that takes no time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -24,7 +24,11 @@ from ssm_deployer.events import (
     replay,
 )
 from ssm_deployer.model import Handle, Invocation, Plan, Status
-from ssm_deployer.runner import BLIND_SECONDS, CANCEL_SECONDS, LONGEST_PAUSE, SEND_ATTEMPTS, deploy
+from ssm_deployer.runner import deploy
+from ssm_deployer.runner.course import LONGEST_PAUSE
+from ssm_deployer.runner.deployment import READS
+from ssm_deployer.runner.following import ADOPT_SECONDS, BLIND_SECONDS, CANCEL_SECONDS, RECORD_SECONDS
+from ssm_deployer.runner.sending import SEND_ATTEMPTS
 
 
 class Stage:
@@ -164,11 +168,84 @@ def test_a_send_that_turns_out_to_be_a_second_one_gives_way_to_the_verdict_of_th
     assert [handle.command for handle in run.handles] == ["command-2", "command-1"]
 
 
-def test_a_duplicate_whose_first_command_nobody_finds_is_told_as_refused(stage: Stage) -> None:
+def test_a_duplicate_whose_first_command_nobody_finds_is_unknown_after_a_while(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [duplicate("i-1", "command-1")]
+    started = stage.clock.now()
     run = stage.run(make_plan("i-1"))
-    assert statuses(run) == {"i-1": Status.REFUSED}
+    assert statuses(run) == {"i-1": Status.UNKNOWN}
+    assert "could not be found" in run.invocations["i-1"].detail
     assert exit_status(run) == ExitCode.TARGET_FAILED
+    assert ADOPT_SECONDS <= stage.clock.now() - started < ADOPT_SECONDS + 10
+
+
+def test_a_duplicate_is_looked_for_again_where_the_service_would_not_say(stage: Stage) -> None:
+    class Found(FakeBackend):
+        def _look(self, handle: Handle, target: str) -> Invocation:
+            return duplicate(target, handle.command) if handle.command == "command-1" else super()._look(handle, target)
+
+    stage.backend = Found()
+    stage.backend.commands["lost"] = Handle(command="lost", targets=("i-1",))
+    stage.backend.fail["find"] = [Declined("slow down"), Ambiguous("timeout")]
+    run = stage.run(make_plan("i-1"))
+    assert [handle.command for handle in run.handles] == ["command-2", "lost"] or statuses(run)[
+        "i-1"
+    ] is Status.SUCCEEDED
+
+
+def without_answer(stage: Stage, *, then: Callable[[], None] = lambda: None) -> FakeBackend:
+    """A backend that accepts every send and answers none."""
+
+    class Silent(FakeBackend):
+        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            super().start(targets, staged)
+            then()
+            raise Ambiguous("read timeout")
+
+    stage.backend = Silent(batch=1)
+    return stage.backend
+
+
+def test_a_send_is_not_repeated_where_nobody_could_look_for_the_first(stage: Stage) -> None:
+    without_answer(stage).fail["find"] = [Declined("slow down")] * 100
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert stage.backend.names().count("start") == 1
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SKIPPED}
+    assert "may run" in run.invocations["i-1"].detail
+    assert exit_status(run) == ExitCode.CLOUD
+
+
+def test_a_send_that_perhaps_was_accepted_is_never_called_skipped(stage: Stage) -> None:
+    stage.backend.fail["start"] = [Ambiguous("read timeout")] + [Declined("slow down")] * 100
+    run = stage.run(make_plan("i-1"))
+    assert statuses(run) == {"i-1": Status.UNKNOWN}
+
+
+def test_stopping_during_the_search_for_a_send_sends_nothing_more(stage: Stage) -> None:
+    without_answer(stage).fail["find"] = [Declined("slow down")] * 100
+
+    def ask(_: float) -> None:
+        stage.stop.requested = True
+
+    stage.clock.on_wait = ask
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert stage.backend.names().count("start") == 1
+    assert stage.backend.names().count("find") == 1
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SKIPPED}
+    assert exit_status(run) == ExitCode.INTERRUPTED
+
+
+def test_stopping_while_a_bad_id_is_searched_for_sends_nothing_more(stage: Stage) -> None:
+    class Halting(FakeBackend):
+        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            stage.stop.requested = True
+            return super().start(targets, staged)
+
+    stage.backend = Halting()
+    stage.backend.bad = {"i-1"}
+    run = stage.run(make_plan("i-1", "i-2", "i-3", "i-4"))
+    assert stage.backend.names().count("start") == 1
+    assert set(statuses(run).values()) == {Status.SKIPPED}
+    assert exit_status(run) == ExitCode.INTERRUPTED
 
 
 def test_a_service_that_refuses_the_first_send_aborts_the_run_and_cleans(stage: Stage) -> None:
@@ -232,6 +309,40 @@ def test_looking_gives_up_when_it_sees_nothing_for_too_long(stage: Stage) -> Non
     assert exit_status(run) == ExitCode.CLOUD
     assert stage.clock.now() - started < BLIND_SECONDS + 60
     assert "clean" in stage.backend.names()
+
+
+def test_a_command_that_cannot_be_looked_at_costs_the_others_nothing(stage: Stage) -> None:
+    class Half(FakeBackend):
+        def observe(self, handle: Handle) -> Sequence[Invocation]:
+            if handle.command == "command-1":
+                raise Declined("slow down")
+            return super().observe(handle)
+
+    stage.backend = Half({"i-2": [Invocation(target="i-2", status=Status.RUNNING)] * 60 + [succeeded("i-2")]}, batch=1)
+    run = stage.run(make_plan("i-1", "i-2", "i-3", deadline=10_000))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED, "i-3": Status.SUCCEEDED}
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_after_a_suspend_the_first_failed_look_is_not_the_last(stage: Stage) -> None:
+    def sleep_long(event: Event) -> None:
+        if isinstance(event, Sent):
+            stage.clock.time += 10_000
+            stage.backend.fail["observe"] = [Declined("slow down")]
+
+    stage.backend.looks["i-1"] = [succeeded("i-1")]
+    run = stage.run(make_plan("i-1", deadline=500), sleep_long)
+    assert exit_status(run) == ExitCode.SUCCESS
+
+
+def test_an_end_without_a_record_is_looked_at_again_before_it_is_believed(stage: Stage) -> None:
+    bare = Invocation(target="i-1", status=Status.UNKNOWN, word="Success", detail="no record")
+    stage.backend.looks["i-1"] = [bare, bare, succeeded("i-1")]
+    stage.backend.looks["i-2"] = [Invocation(target="i-2", status=Status.UNKNOWN, word="Success", detail="no record")]
+    started = stage.clock.now()
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.UNKNOWN}
+    assert RECORD_SECONDS <= stage.clock.now() - started < RECORD_SECONDS + 2
 
 
 def test_credentials_that_expire_while_following_are_told_and_nobody_is_called_successful(stage: Stage) -> None:
@@ -326,6 +437,14 @@ def test_a_cancel_that_is_refused_is_told_and_the_verdicts_are_still_waited_for(
     assert exit_status(run) == ExitCode.INTERRUPTED
 
 
+def test_a_cancel_that_was_throttled_is_asked_for_again(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.backend.fail["cancel"] = [Declined("slow down"), Ambiguous("timeout")]
+    run = stage.run(make_plan("i-1", deadline=7200), stage.stop_at(Sent))
+    assert stage.backend.names().count("cancel") == 3
+    assert statuses(run) == {"i-1": Status.CANCELLED}
+
+
 def test_stopping_while_a_send_is_throttled_leaves_the_target_unsent(stage: Stage) -> None:
     stage.backend.fail["start"] = [Declined("slow down")] * 100
 
@@ -343,8 +462,14 @@ def test_what_cleaning_could_not_remove_is_told(stage: Stage) -> None:
     assert stage.run(make_plan("i-1")).leftovers == ("s3://bucket/run/bundle: denied",)
 
 
+def test_a_cleaning_that_was_throttled_is_repeated(stage: Stage) -> None:
+    stage.backend.fail["clean"] = [Declined("slow down")]
+    assert stage.run(make_plan("i-1")).leftovers == ()
+    assert not stage.backend.staged
+
+
 def test_a_refused_cleaning_is_told_and_does_not_hide_the_verdicts(stage: Stage) -> None:
-    stage.backend.fail["clean"] = [CloudError("may not delete")]
+    stage.backend.fail["clean"] = [CloudError("may not delete")] * 10
     run = stage.run(make_plan("i-1"))
     assert run.leftovers == ("may not delete",)
     assert statuses(run) == {"i-1": Status.SUCCEEDED}
@@ -372,6 +497,14 @@ def test_extracts_that_were_cut_are_read_for_failures_and_once_for_equal_outputs
     assert read[0] == "i-8"
     assert run.invocations["i-8"].stderr == "whole stderr\n"
     assert not run.invocations["i-8"].partial
+
+
+def test_equal_failures_are_read_once_so_that_there_is_room_for_the_others(stage: Stage) -> None:
+    same = {f"i-{number}": failed(f"i-{number}", partial=True) for number in range(READS + 10)}
+    stage.backend.looks = {key: [end] for key, end in same.items()}
+    stage.backend.looks["i-x"] = [failed("i-x", "another\n", partial=True)]
+    stage.run(make_plan(*stage.backend.looks))
+    assert [what for name, what in stage.backend.calls if name == "read"] == ["i-0", "i-x"]
 
 
 def test_an_extract_that_cannot_be_read_is_noted_and_changes_no_verdict(stage: Stage) -> None:

@@ -111,7 +111,9 @@ def test_a_comment_has_room_for_the_run_id(backend: SsmBackend) -> None:
 # -- find
 
 
-def test_a_command_is_found_by_its_comment_and_exactly_its_targets(backend: SsmBackend, ssm: Stubber) -> None:
+def test_commands_are_found_by_their_comment_each_with_those_of_the_targets_that_it_has(
+    backend: SsmBackend, ssm: Stubber
+) -> None:
     comment = f"ssm-deploy {RUN_ID}"
     commands = [
         {"CommandId": COMMAND[:-1] + "7", "Comment": "somebody's", "InstanceIds": list(IDS)},
@@ -121,7 +123,7 @@ def test_a_command_is_found_by_its_comment_and_exactly_its_targets(backend: SsmB
     ]
     ssm.add_response("list_commands", {"Commands": commands[:2], "NextToken": "more"}, {})
     ssm.add_response("list_commands", {"Commands": commands[2:]}, {"NextToken": "more"})
-    assert list(backend.find(IDS)) == [HANDLE]
+    assert list(backend.find(IDS)) == [Handle(command=COMMAND[:-1] + "8", targets=IDS[:1]), HANDLE]
 
 
 # -- observe
@@ -139,19 +141,32 @@ def test_a_look_reads_every_page_and_makes_no_call_per_target(backend: SsmBacken
 
 def test_a_first_look_may_be_empty_and_other_targets_are_nobodys_business(backend: SsmBackend, ssm: Stubber) -> None:
     ssm.add_response("list_command_invocations", {"CommandInvocations": []}, LISTED)
+    ssm.add_response("list_commands", {"Commands": [{"StatusDetails": "Pending"}]}, {"CommandId": COMMAND})
     assert list(backend.observe(HANDLE)) == []
     stranger = listed("i-00000000000000009", "Success", line())
     ssm.add_response("list_command_invocations", {"CommandInvocations": [stranger]}, LISTED)
     assert list(backend.observe(HANDLE)) == []
 
 
-def test_an_end_without_a_record_is_looked_at_in_full_before_it_is_believed(backend: SsmBackend, ssm: Stubber) -> None:
-    asked = {"CommandId": COMMAND, "InstanceId": IDS[0]}
-    for whole, status in ((line() + "all of it", Status.SUCCEEDED), ("nothing", Status.UNKNOWN)):
-        ssm.add_response("list_command_invocations", {"CommandInvocations": [listed(IDS[0], "Success", "cut")]}, LISTED)
-        ssm.add_response("get_command_invocation", {"StandardOutputContent": whole}, asked)
-        [seen] = backend.observe(HANDLE)
-        assert (seen.status, seen.partial) == (status, False)
+@pytest.mark.parametrize("word", ["RateExceeded", "LimitExceeded", "NoInstancesInTag"])
+def test_a_command_that_was_refused_as_a_whole_ran_nowhere(backend: SsmBackend, ssm: Stubber, word: str) -> None:
+    ssm.add_response("list_command_invocations", {"CommandInvocations": []}, LISTED)
+    ssm.add_response("list_commands", {"Commands": [{"StatusDetails": word}]}, {"CommandId": COMMAND})
+    seen = backend.observe(HANDLE)
+    assert [(each.target, each.status, each.word) for each in seen] == [(key, Status.SKIPPED, word) for key in IDS]
+    assert all(each.detail for each in seen)
+
+
+def test_an_end_without_a_record_is_told_as_such_without_a_further_call(backend: SsmBackend, ssm: Stubber) -> None:
+    ssm.add_response("list_command_invocations", {"CommandInvocations": [listed(IDS[0], "Success", "odd")]}, LISTED)
+    [seen] = backend.observe(HANDLE)
+    assert (seen.status, seen.record) == (Status.UNKNOWN, None)
+
+
+def test_an_entry_without_details_is_judged_by_its_status(backend: SsmBackend, ssm: Stubber) -> None:
+    entry = {"InstanceId": IDS[0], "Status": "InProgress"}
+    ssm.add_response("list_command_invocations", {"CommandInvocations": [entry]}, LISTED)
+    assert [each.status for each in backend.observe(HANDLE)] == [Status.RUNNING]
 
 
 # -- read, cancel, lost

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -136,14 +137,15 @@ def test_what_cannot_be_a_bucket_is_the_users_mistake(s3: Any, name: str) -> Non
 # -- small objects
 
 
-def test_small_objects_are_stored_encrypted(s3: Any, staging: Staging, calls: list[Any]) -> None:
+def test_small_objects_are_encrypted_with_what_the_bucket_is_set_to(
+    s3: Any, staging: Staging, calls: list[Any]
+) -> None:
     staging.put("script", b"\x00echo\n")
     assert content(s3, "script") == b"\x00echo\n"
     assert staging.location == f"s3://{BUCKET}/{FOLDER}/"
     assert staging.address("script") == f"s3://{BUCKET}/{FOLDER}/script"
     assert calls[0][0] == "PutObject"
-    assert calls[0][1]["ServerSideEncryption"] == "AES256"
-    assert "SSEKMSKeyId" not in calls[0][1]
+    assert not {"ServerSideEncryption", "SSEKMSKeyId"} & calls[0][1].keys()
 
 
 def test_a_bucket_that_goes_away_is_a_refusal(s3: Any) -> None:
@@ -234,7 +236,7 @@ def test_closing_the_generator_ends_writer_and_upload_and_leaves_nothing(s3: Any
         pass
     transfer.close()
     assert [type(error) for error in ended] == [BrokenPipeError]
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert nothing_is_left(s3)
 
 
@@ -283,12 +285,12 @@ def test_a_writer_that_complains_of_the_broken_pipe_does_not_hide_why_it_broke(s
 # -- lending
 
 
-def test_a_url_lends_one_object_for_as_long_as_asked_and_no_longer_than_s3_allows(staging: Staging) -> None:
-    for seconds, lent in ((60, 60), (30 * 86400, LONGEST_PRESIGN)):
+def test_a_url_lends_one_object_for_as_long_as_asked(staging: Staging) -> None:
+    for seconds in (60, LONGEST_PRESIGN):
         url = urlsplit(staging.lend("script", seconds))
         query = parse_qs(url.query)
         assert (url.netloc, url.path) == ("bucket.s3.eu-west-1.amazonaws.com", f"/{FOLDER}/script")
-        assert query["X-Amz-Expires"] == [str(lent)]
+        assert query["X-Amz-Expires"] == [str(seconds)]
         assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
 
 
@@ -344,22 +346,33 @@ def test_what_belongs_to_others_stays(s3: Any, staging: Staging) -> None:
     assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == [upload]
 
 
-def test_a_second_emptying_finds_nothing_to_do(staging: Staging, calls: list[Any]) -> None:
+def test_emptying_may_be_repeated(staging: Staging) -> None:
     staging.put("script", b"x")
-    staging.empty()
-    calls.clear()
     assert staging.empty() == []
-    assert {operation for operation, _ in calls} == {"ListMultipartUploads", "ListObjectVersions"}
+    assert staging.empty() == []
 
 
-def test_objects_go_even_where_unfinished_uploads_may_not_be_listed(
-    s3: Any, staging: Staging, refuse: Callable[[str], None]
+@pytest.mark.parametrize("operation", ["ListMultipartUploads", "ListObjectVersions"])
+def test_objects_go_even_where_nothing_may_be_listed_and_that_is_told(
+    s3: Any, staging: Staging, refuse: Callable[[str], None], operation: str
 ) -> None:
     staging.put("script", b"x")  # for which bearer URLs are about
-    refuse("ListMultipartUploads")
-    with pytest.raises(CloudError, match=r"cannot empty s3://bucket/.*AccessDenied"):
-        staging.empty()
+    drain(staging.put_stream("bundle", lambda sink: sink.write(b"y")))
+    refuse(operation)
+    [told] = staging.empty()
+    assert re.search(r"s3://bucket/.*AccessDenied", told)
     assert keys(s3) == []
+
+
+def test_bearer_urls_end_even_where_versions_may_neither_be_listed_nor_deleted(
+    s3: Any, staging: Staging, refuse: Callable[[str], None]
+) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    staging.put("script", b"x")
+    refuse("ListObjectVersions")
+    assert len(staging.empty()) == 1
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket=BUCKET, Key=f"{FOLDER}/script")
 
 
 def _version(number: int) -> dict[str, str]:

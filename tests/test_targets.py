@@ -11,7 +11,8 @@ from moto import mock_aws
 from ssm_deployer.aws import Aws
 from ssm_deployer.errors import CloudError, UsageError
 from ssm_deployer.model import Target
-from ssm_deployer.targets import ALL, Finder, Resolution, Selector, parse_selector, resolve
+from ssm_deployer.selector import ALL, Selector, parse_selector
+from ssm_deployer.targets import Finder, Resolution, resolve
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}

@@ -24,7 +24,7 @@ WITHOUT_RECORD = {
     "Success": Status.UNKNOWN,
     "Failed": Status.UNKNOWN,
     "ExecutionTimedOut": Status.UNKNOWN,
-    "DeliveryTimedOut": Status.UNREACHED,
+    "DeliveryTimedOut": Status.UNKNOWN,
     "Cancelled": Status.CANCELLED,
     "Terminated": Status.SKIPPED,
     "Undeliverable": Status.UNREACHED,
@@ -207,3 +207,13 @@ def test_the_agents_marks_in_a_scripts_own_output_make_it_be_read_in_full() -> N
 
 def test_nothing_comes_apart_as_nothing() -> None:
     assert split_list_output("") == ("", "", False)
+
+
+@pytest.mark.parametrize("stdout", ["out1\n----------ERROR-------\nout2\n", "whole\n"])
+def test_extracts_of_another_size_than_the_record_says_are_read_again(stdout: str) -> None:
+    record = msgspec.structs.replace(make_record(0), stdout_bytes=len(stdout), stderr_bytes=0)
+    line = f"{result.MARK}{msgspec.json.encode(record).decode()}\n"
+    head, tail, cut = split_list_output(line + stdout)
+    assert not cut
+    raw = Invocation(target="i-1", word="Success", stdout=head, stderr=tail)
+    assert verdict(raw, RUN_ID).partial == (stdout != "whole\n")

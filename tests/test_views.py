@@ -222,7 +222,7 @@ def test_names_details_and_outputs_of_a_target_steer_neither_terminal_nor_rich()
     assert_harmless(screen)
     assert len(screen.splitlines()) == 2
     assert_harmless("\n".join(lines_of(run)))
-    assert_harmless(shown(plan_view(run.plan, "s3://b/")))
+    assert_harmless(shown(plan_view(run.plan)))
     lines: list[str] = []
     view = PlainView(lines.append)
     view.show(InvocationChanged(time=5.0, invocation=run.invocations["i-1"]), run)
@@ -332,7 +332,7 @@ def test_targets_that_ended_differently_are_not_folded() -> None:
 
 
 def test_an_extract_that_could_not_be_read_in_full_says_so() -> None:
-    assert "  (the middle of this output was cut on its way)" in lines_of(run_of(failed("i-1", partial=True)))
+    assert "  (the end of this output was cut on its way)" in lines_of(run_of(failed("i-1", partial=True)))
 
 
 def test_the_sum_counts_every_status_once_and_is_green_only_if_all_succeeded() -> None:
@@ -388,9 +388,9 @@ def test_the_plan_tells_everything_that_will_happen() -> None:
     plan = replace(
         make_plan("i-1", unreachable={"i-2": "stopped"}),
         files="files", file_count=1, file_bytes=4100, notes=("careful",),
-        left_out=(Target(id="i-3", reason="no agent"),),
+        left_out=(Target(id="i-3", reason="no agent"),), staging="s3://bucket/folder/",
     )  # fmt: skip
-    text = shown(plan_view(plan, "s3://bucket/folder/"))
+    text = shown(plan_view(plan))
     for part in (
         "script: s.sh", "files: files (1 entry, 4.1 kB)", "staging: s3://bucket/folder/ (emptied when the run ends)",
         "note: careful", "targets: 1 of 2 targets can be reached", "left out of `all`:", "not reached: no agent",

@@ -9,16 +9,17 @@ import msgspec
 
 from ssm_deployer import result
 from ssm_deployer.aws import Aws, translated
-from ssm_deployer.backends.verdict import split_list_output, verdict, without_agents_sentence
+from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdict, without_agents_sentence
 from ssm_deployer.bundle import Bundle, Packed, pack
+from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
 from ssm_deployer.payload import Job, Source, build, execution_timeout
-from ssm_deployer.staging import Staging
+from ssm_deployer.staging import LONGEST_PRESIGN, Staging
 from ssm_deployer.targets import Finder
 
 BATCH = 50  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
 DOCUMENT = "AWS-RunShellScript"
-NEWEST_COMMANDS = 200  # how far back to look for a command that was perhaps accepted a moment ago
+NEWEST_COMMANDS = 1_000  # how far back to look for a command that was perhaps accepted a moment ago
 
 # The names of the staged objects.
 BUNDLE = "bundle.tar.gz"
@@ -69,14 +70,29 @@ class SsmBackend:
         self._ssm_once = aws.client("ssm", attempts=1)
         self._finder = Finder(aws)
         self.staging = staging
-        self._run_id = run_id
+        self.run_id = run_id
         self._content = content
-        self._limits = limits
+        self.limits = limits
 
     # -- the verbs of runner.Backend
 
-    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
+    def check(self) -> None:
+        """Find out before anything is sent whether the content can be brought to targets of this region.
+
+        Raises:
+            UsageError: the limits, the bucket or the names cannot be.
+            CloudError: AWS refused or did not answer.
+        """
+        longest = self._lent_seconds
+        if not self.limits.by_role and longest > LONGEST_PRESIGN:
+            raise UsageError(
+                f"presigned URLs are good for 7 days at most, and these timeouts need {longest // 86400} days",
+                "shorten --delivery-timeout, or use --delivery role",
+            )
         self.staging.check_bucket()
+        build(self._job(None))
+
+    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
         packed = None
         stored = 0
         if self._content.bundle is not None:
@@ -103,7 +119,7 @@ class SsmBackend:
                 InstanceIds=ids,
                 DocumentName=DOCUMENT,
                 Comment=self._comment,
-                TimeoutSeconds=self._limits.delivery,
+                TimeoutSeconds=self.limits.delivery,
                 MaxConcurrency=str(BATCH),
                 # The default of 0 would stop a batch at its first failure, and percentages are per batch: a budget for
                 # the fleet is not the service's to keep.
@@ -115,12 +131,12 @@ class SsmBackend:
     def find(self, targets: Sequence[str]) -> Sequence[Handle]:  # noqa: D102
         with translated("look for the command"):
             pages = self._ssm.get_paginator("list_commands").paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS})
-            commands = [command for page in pages for command in page["Commands"]]
-        return [
-            Handle(command=command["CommandId"], targets=tuple(targets))
-            for command in commands
-            if command.get("Comment") == self._comment and set(command.get("InstanceIds", ())) == set(targets)
-        ]
+            ours = [c for page in pages for c in page["Commands"] if c.get("Comment") == self._comment]
+        found = (
+            Handle(command=command["CommandId"], targets=tuple(t for t in targets if t in command["InstanceIds"]))
+            for command in ours
+        )
+        return [handle for handle in found if handle.targets]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
         with translated("read the verdicts"):
@@ -128,11 +144,16 @@ class SsmBackend:
                 CommandId=handle.command, Details=True, PaginationConfig={"PageSize": 50}
             )
             entries = [entry for page in pages for entry in page["CommandInvocations"]]
+        if not entries:
+            return self._of_command(handle)
         return [self._seen(handle, entry) for entry in entries if entry["InstanceId"] in handle.targets]
 
     def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
-        stdout, stderr = self._whole(handle, target)
-        return result.parse(stdout, self._run_id)[1], without_agents_sentence(stderr)
+        # Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all.
+        with translated(f"read the output of {target}"):
+            answer = self._ssm.get_command_invocation(CommandId=handle.command, InstanceId=target)
+        stdout, stderr = answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
+        return result.parse(stdout, self.run_id)[1], without_agents_sentence(stderr)
 
     def lost(self, targets: Sequence[str]) -> Mapping[str, str]:  # noqa: D102
         # An instance that vanishes stays InProgress in SSM until the delivery and execution timeouts have passed.
@@ -155,21 +176,21 @@ class SsmBackend:
 
     @property
     def _comment(self) -> str:
-        return f"ssm-deploy {self._run_id}"
+        return f"ssm-deploy {self.run_id}"
 
     def _job(self, packed: Packed | None) -> Job:
         bundle = self._content.bundle
         return Job(
-            run_id=self._run_id,
+            run_id=self.run_id,
             script=self._source(SCRIPT, self._content.script),
             inputs=self._source(INPUTS, self._content.inputs) if self._content.inputs else None,
             bundle=Source(location=self._lent(BUNDLE), sha256=packed.sha256, size=packed.size) if packed else None,
             unpacked_size=bundle.unpacked_size if bundle else 0,
-            timeout=self._limits.script,
-            fetch_timeout=self._limits.fetch,
-            grace=self._limits.grace,
-            lock_seconds=self._limits.delivery + self._limits.script,
-            run_as=self._limits.run_as,
+            timeout=self.limits.script,
+            fetch_timeout=self.limits.fetch,
+            grace=self.limits.grace,
+            lock_seconds=self.limits.delivery + self.limits.script,
+            run_as=self.limits.run_as,
             region=self._aws.region,
             endpoint_url=self._aws.endpoint_url or "",
         )
@@ -178,31 +199,33 @@ class SsmBackend:
         return Source(location=self._lent(name), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
     def _lent(self, name: str) -> str:
-        if self._limits.by_role:
+        if self.limits.by_role:
             return self.staging.address(name)
+        return self.staging.lend(name, self._lent_seconds)
+
+    @property
+    def _lent_seconds(self) -> int:
         # A target may be reached at the very end of the delivery timeout, and a reboot makes it fetch once more.
-        return self.staging.lend(name, self._limits.delivery + self._limits.fetch + self._limits.script + 600)
+        return self.limits.delivery + self.limits.fetch + self.limits.script + 600
 
     def _seen(self, handle: Handle, entry: Mapping[str, Any]) -> Invocation:
         output = "".join(plugin.get("Output", "") for plugin in entry.get("CommandPlugins", ()))
         stdout, stderr, partial = split_list_output(output)
-        raw = Invocation(
+        seen = Invocation(
             target=entry["InstanceId"],
-            word=entry["StatusDetails"],
+            word=entry.get("StatusDetails") or entry.get("Status", ""),
             command=handle.command,
             stdout=stdout,
             stderr=stderr,
             partial=partial,
         )
-        judged = verdict(raw, self._run_id)
-        if judged.status is not Status.UNKNOWN:
-            return judged
-        # An end without a record is looked at once more in full before it is believed.
-        stdout, stderr = self._whole(handle, entry["InstanceId"])
-        return verdict(msgspec.structs.replace(raw, stdout=stdout, stderr=stderr, partial=False), self._run_id)
+        return verdict(seen, self.run_id)
 
-    def _whole(self, handle: Handle, target: str) -> tuple[str, str]:
-        """Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all."""
-        with translated(f"read the output of {target}"):
-            answer = self._ssm.get_command_invocation(CommandId=handle.command, InstanceId=target)
-        return answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
+    def _of_command(self, handle: Handle) -> Sequence[Invocation]:
+        """What the command as a whole says while no target has an invocation: nothing, or that none will ever have."""
+        with translated("read the verdicts"):
+            commands = self._ssm.list_commands(CommandId=handle.command)["Commands"]
+        word = "".join(command.get("StatusDetails", "") for command in commands)
+        detail = NOTHING_RAN.get(word, "")
+        skipped = Invocation(target="", status=Status.SKIPPED, word=word, detail=detail, command=handle.command)
+        return [msgspec.structs.replace(skipped, target=target) for target in handle.targets] if detail else []

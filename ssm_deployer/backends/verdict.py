@@ -19,12 +19,19 @@ STATUSES = {
     "Failed": (Status.UNKNOWN, "SSM says Failed, and the target printed no record of the run"),
     "TimedOut": (Status.UNKNOWN, "SSM says TimedOut, and the target printed no record of the run"),
     "ExecutionTimedOut": (Status.UNKNOWN, "SSM's agent stopped it before it could report"),
-    "DeliveryTimedOut": (Status.UNREACHED, "SSM had no answer in time, which does not prove that it never ran"),
+    "DeliveryTimedOut": (Status.UNKNOWN, "SSM had no answer in time, which does not prove that it never ran"),
     "Cancelled": (Status.CANCELLED, ""),
     "Terminated": (Status.SKIPPED, "SSM held it back after errors on other targets"),
     "Undeliverable": (Status.UNREACHED, "SSM could not deliver it: the machine or its agent is gone"),
     "InvalidPlatform": (Status.UNREACHED, "SSM says that its platform is wrong for a shell script"),
     "AccessDenied": (Status.UNREACHED, "your IAM policy allows SendCommand, but not on this machine"),
+}
+
+# What a whole command may say that has no invocations, and never will.
+NOTHING_RAN = {
+    "RateExceeded": "SSM refused it: too many commands are under way in this account",
+    "LimitExceeded": "SSM refused it: it has more targets than the account's quota allows",
+    "NoInstancesInTag": "SSM found none of its targets",
 }
 
 # The second form names signals as Go does: `killed`, `segmentation fault (core dumped)`, `trace/breakpoint trap`.
@@ -52,6 +59,7 @@ def verdict(invocation: Invocation, run_id: str) -> Invocation:
             target=invocation.target, status=status, word=invocation.word, detail=detail, command=invocation.command
         )
     record, stdout = result.parse(invocation.stdout, run_id)
+    stderr = without_agents_sentence(invocation.stderr)
     if record is not None:
         status, detail = _by_record(record)
     return Invocation(
@@ -62,9 +70,15 @@ def verdict(invocation: Invocation, run_id: str) -> Invocation:
         command=invocation.command,
         record=record,
         stdout=stdout,
-        stderr=without_agents_sentence(invocation.stderr),
-        partial=invocation.partial,
+        stderr=stderr,
+        partial=invocation.partial or (record is not None and not _whole(record, stdout, stderr)),
     )
+
+
+def _whole(record: Record, stdout: str, stderr: str) -> bool:
+    """Whether the extracts have the size that the record says; not where the two streams were parted wrongly."""
+    sizes = (len(text.encode(errors="replace")) for text in (stdout, stderr))
+    return (*sizes,) == (record.stdout_bytes, record.stderr_bytes)
 
 
 def _by_record(record: Record) -> tuple[Status, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 
-from ssm_deployer.cli.screen import console
+from ssm_deployer.cli.screen import console, unbroken
 from ssm_deployer.cli.stop import Interrupts
 from ssm_deployer.errors import ExitCode
 from ssm_deployer.events import Event, Run, RunStarted, apply, begin, exit_status
@@ -38,17 +38,16 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
         for line in _still_running(runs):
             click.echo(line, err=True)
 
-    with Interrupts(leave) as interrupts:
+    with unbroken(), Interrupts(leave) as interrupts:
         view = _view(screen, output, interrupts)
         with view:
             for event in deploy(plan, backend, interrupts, interrupts):
                 runs[:] = [_after(runs, event)]
                 view.show(event, runs[0])
-    run = runs[0]
-    if output != "json":
-        for line in report(run):
+        run = runs[0]
+        for line in report(run) if output != "json" else ():
             screen.print(line)
-    _complain(run)
+        _complain(run)
     return exit_status(run)
 
 
@@ -72,10 +71,15 @@ def _after(runs: list[Run], event: Event) -> Run:
 
 
 def _complain(run: Run) -> None:
-    if run.aborted is not None and run.aborted.exit_code != ExitCode.INTERRUPTED:
-        click.echo(f"error: {run.aborted.message}", err=True)
-        if run.aborted.hint:
-            click.echo(f"  try: {run.aborted.hint}", err=True)
+    if run.aborted is None or run.aborted.exit_code == ExitCode.INTERRUPTED:
+        return
+    click.echo(f"error: {run.aborted.message}", err=True)
+    if run.handles:  # not the usual hint to run again: that would be a second start beside one that may go on
+        click.echo("  try: first find out what became of it; this shows and that stops what still runs:", err=True)
+        for line in _commands(run):
+            click.echo(line, err=True)
+    elif run.aborted.hint:
+        click.echo(f"  try: {run.aborted.hint}", err=True)
 
 
 def _still_running(runs: list[Run]) -> Iterator[str]:
@@ -84,9 +88,16 @@ def _still_running(runs: list[Run]) -> Iterator[str]:
         yield "left before anything was sent"
         return
     run = runs[0]
-    still = [target for target in run.open if target in run.sent_at]
+    still = [target for target in run.open if target in run.sent_at or target in run.intended]
     yield f"left at once: {len(still)} of {len(run.invocations)} targets may still run the script"
+    yield from _commands(run)
+    if run.intended:
+        yield f"  a request had no answer yet; its Comment would be: ssm-deploy {run.plan.run_id}"
+    if run.plan.staging:
+        yield f"  left in S3: aws s3 rm --recursive {run.plan.staging}"
+
+
+def _commands(run: Run) -> Iterator[str]:
     for handle in run.handles:
-        yield f"  aws ssm cancel-command --region {run.plan.region} --command-id {handle.command}"
-    if run.location:
-        yield f"  left in S3: aws s3 rm --recursive {run.location}"
+        for verb in ("list-command-invocations", "cancel-command"):
+            yield f"  aws ssm {verb} --region {run.plan.region} --command-id {handle.command}"

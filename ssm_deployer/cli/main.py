@@ -1,6 +1,7 @@
 """The entry point: the commands, loaded when they are called, and the one boundary at which errors become words."""
 
 import importlib
+import io
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -53,6 +54,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks must not end a run
     try:
         code: Any = root.main(arguments, prog_name="ssm-deploy", standalone_mode=False)
     except click.ClickException as error:

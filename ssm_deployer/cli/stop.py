@@ -43,7 +43,9 @@ class Interrupts:
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         self._wakeup_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        self._before = {each: signal.signal(each, self._receive) for each in SIGNALS}
+        # What is ignored stays so: nohup, and shells for what they start in the background, mean it.
+        heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        self._before = {each: signal.signal(each, self._receive) for each in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 """`ssm-deploy upload-script`: the whole job in one command."""
 
+import os
 import secrets
 import sys
 import time
@@ -10,7 +11,7 @@ import click
 
 from ssm_deployer import payload
 from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
-from ssm_deployer.bundle import Bundle, scan
+from ssm_deployer.bundle import Bundle, scan, shown
 from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
@@ -19,7 +20,6 @@ from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.model import Plan
 from ssm_deployer.staging import Staging
-from ssm_deployer.targets import Resolution
 from ssm_deployer.views.table import plan_view
 
 DEFAULT_FILES = Path("files")
@@ -55,21 +55,17 @@ def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  #
         bundle=_bundle(options["files"], no_files=options["no_files"]),
     )
     with place(options, settings) as here:
-        run_id = new_run_id()
-        bucket = _bucket(here.settings)
-        resolution = here.resolve()
-        limits = _limits(here.settings)
-        plan = _plan(run_id, script, here, resolution, content.bundle, limits)
-        staging = Staging(
-            here.aws.client("s3"), bucket, _folder(here.settings, run_id), kms_key=here.settings.staging.kms_key
-        )
+        backend = _backend(here, content)
+        plan = _plan(here, backend, script, content.bundle)
+        backend.check()
         if options["dry_run"]:
-            console().print(plan_view(plan, staging.location))
-            return 0
+            console().print(plan_view(plan))
         _require_reachable(plan)
+        if options["dry_run"]:
+            return 0
         if not here.selectors and not options["yes"]:
             _ask(plan)
-        return drive(plan, SsmBackend(here.aws, staging, run_id, content, limits), options["output"])
+        return drive(plan, backend, options["output"])
 
 
 def read_script(path: Path) -> bytes:
@@ -121,17 +117,17 @@ def _bundle(folder: Path | None, *, no_files: bool) -> Bundle | None:
     return scan(folder or DEFAULT_FILES)
 
 
-def _bucket(settings: Settings) -> str:
+def _backend(here: Place, content: Content) -> SsmBackend:
+    settings = here.settings
     if not settings.staging.bucket:
         raise UsageError(
             "no S3 bucket is set for the files to wait in",
             "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
         )
-    return settings.staging.bucket
-
-
-def _folder(settings: Settings, run_id: str) -> str:
-    return f"{settings.staging.prefix.strip('/')}/{run_id}".lstrip("/")
+    run_id = new_run_id()
+    folder = f"{settings.staging.prefix.strip('/')}/{run_id}".lstrip("/")
+    staging = Staging(here.aws.client("s3"), settings.staging.bucket, folder, kms_key=settings.staging.kms_key)
+    return SsmBackend(here.aws, staging, run_id, content, _limits(settings))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -145,21 +141,21 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _plan(
-    run_id: str, script: Path, here: Place, resolution: Resolution, bundle: Bundle | None, limits: Limits
-) -> Plan:
-    notes = (*([here.rehearsal] if here.rehearsal else []), *resolution.notes, *(bundle.notes if bundle else ()))
+def _plan(here: Place, backend: SsmBackend, script: Path, bundle: Bundle | None) -> Plan:
+    resolution = here.resolve()
+    rehearsal = (here.rehearsal,) if here.rehearsal else ()
     return Plan(
-        run_id=run_id,
+        run_id=backend.run_id,
         region=here.aws.region,
-        script=str(script),
+        script=shown(os.fsencode(script)),
         targets=resolution.targets,
         left_out=resolution.left_out,
-        files=bundle.folder if bundle else "",
+        files=shown(os.fsencode(bundle.folder)) if bundle else "",
         file_count=bundle.count if bundle else 0,
         file_bytes=bundle.unpacked_size if bundle else 0,
-        notes=notes,
-        deadline=limits.total,
+        staging=backend.staging.location,
+        notes=(*rehearsal, *resolution.notes, *(bundle.notes if bundle else ())),
+        deadline=backend.limits.total,
     )
 
 

@@ -11,7 +11,8 @@ import msgspec
 from ssm_deployer import config
 from ssm_deployer.aws import Aws
 from ssm_deployer.config import Settings
-from ssm_deployer.targets import ALL, Resolution, Selector, parse_selector, resolve
+from ssm_deployer.selector import ALL, Selector, parse_selector
+from ssm_deployer.targets import Resolution, resolve
 
 SANDBOX_SIZE = 3
 
@@ -41,7 +42,7 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
     """Connect to the AWS account that the settings name, or start a throw-away one for as long as this lasts."""
     selectors = tuple(parse_selector(text) for text in options["selectors"])
     if not (options["sandbox"] or options["sandbox_size"]):
-        chosen = selectors or tuple(parse_selector(text) for text in settings.targets)
+        chosen = selectors or tuple(parse_selector(str(text)) for text in settings.targets)
         yield Place(settings=settings, aws=Aws(settings.aws.profile, settings.region()), selectors=chosen)
         return
     from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich is 40 ms that only this needs here

@@ -57,7 +57,7 @@ def _group_lines(run: Run, group: Sequence[Invocation]) -> Iterator[Text]:
     if best.stdout.strip():
         yield from _extract("stdout", best.stdout, TAIL_LINES if failed else WHOLE_LINES)
     if best.partial:
-        yield Text("  (the middle of this output was cut on its way)", style="dim")
+        yield Text("  (the end of this output was cut on its way)", style="dim")
     yield Text()
 
 

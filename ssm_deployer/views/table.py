@@ -23,15 +23,15 @@ def targets_table(targets: Iterable[Target]) -> Table:
     return table
 
 
-def plan_view(plan: Plan, location: str = "") -> RenderableType:
+def plan_view(plan: Plan) -> RenderableType:
     """What `--dry-run` shows."""
     parts: list[RenderableType] = [
         Text(f"run {plan.run_id} in {plan.region}", style="bold"),
         Text(f"script: {one_line(plan.script)}"),
         Text(f"files: {files_line(plan)}"),
     ]
-    if location:
-        parts.append(Text(f"staging: {location} (emptied when the run ends)"))
+    if plan.staging:
+        parts.append(Text(f"staging: {plan.staging} (emptied when the run ends)"))
     parts += [Text(f"note: {one_line(note)}", style="yellow") for note in plan.notes]
     reachable = sum(target.reachable for target in plan.targets)
     parts += [Text(f"targets: {reachable} of {count(len(plan.targets), 'target')} can be reached"), Text()]

@@ -1,0 +1,72 @@
+"""What a run needs of the outside world."""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Protocol
+
+from ssm_deployer.model import Handle, Invocation, Staged, Target
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake at once when the user asks to stop."""
+
+
+class Stop(Protocol):
+    """Whether the user asked to stop."""
+
+    @property
+    def requested(self) -> bool:
+        """True from the first request on."""
+
+
+class Backend(Protocol):
+    """How content and commands reach the targets. Adapters: they neither loop nor sleep nor print.
+
+    Every method raises `CloudError` (or a kind of it) where the service refuses or does not answer.
+    """
+
+    @property
+    def batch(self) -> int:
+        """The largest number of targets that one `start` takes."""
+
+    def stage(self) -> Generator[int, None, Staged]:
+        """Put the content where the targets can fetch it, telling the bytes stored on the way.
+
+        Closing the generator ends the transfer.
+        """
+
+    def start(self, targets: Sequence[Target], staged: Staged) -> Handle:
+        """Send the command, once.
+
+        Raises:
+            Declined: certainly not sent.
+            Ambiguous: perhaps sent.
+            BadTarget: not sent; some target is not valid.
+        """
+
+    def find(self, targets: Sequence[str]) -> Sequence[Handle]:
+        """Look for the commands of this run that any of these targets got; each with those of them that it has."""
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:
+        """Take one look at a handle's targets, by as many calls whatever becomes of them.
+
+        Those that the service does not show yet are left out. A status of UNKNOWN without a record means that the
+        service says it is over; the runner looks again before it believes that no record will come.
+        """
+
+    def read(self, handle: Handle, target: str) -> tuple[str, str]:
+        """Fetch the whole extract (stdout, stderr) of a target that has come to its end."""
+
+    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:
+        """Say which of these machines are gone for good, and why."""
+
+    def cancel(self, handle: Handle) -> None:
+        """Ask for a command to be stopped on all of its targets."""
+
+    def clean(self) -> Sequence[str]:
+        """Remove what `stage` put; say what is left and why, a line each. May be repeated."""

@@ -1,0 +1,169 @@
+"""Following what was sent until every target has its end.
+
+One handle that cannot be looked at costs the others nothing, and an end is believed only when it was seen: a target
+that the service calls finished is looked at again before it counts as one without a record.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ssm_deployer.errors import Ambiguous, CloudError, Declined
+from ssm_deployer.events import Event, Noted, Sent
+from ssm_deployer.model import Handle, Invocation, Status
+from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course
+
+LOOKS_PER_SECOND = 5.0  # SSM publishes no rates; this stays far below what users report as throttled
+BLIND_SECONDS = 300.0  # how long looking may fail before it is given up
+BARE_PAUSE = 1.0  # while a target is at its end, but its record or its first command is not seen yet
+RECORD_SECONDS = 3.0  # how long an end may be without the record: the service is only eventually consistent
+ADOPT_SECONDS = 60.0  # how long the command that came before a duplicate is looked for
+LOST_CHECK_SECONDS = 60.0
+CANCEL_SECONDS = 90.0  # how long to wait for the verdicts of a cancelled command
+
+
+class Following:
+    """The looks at a run's commands, and what had to be remembered between them."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._lost_check = self._now
+        self._cancelled_at: float | None = None
+        self._asked: set[str] = set()  # commands that the service was asked to cancel
+        self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
+        self._bare: dict[str, float] = {}  # targets at an end without a record, since when
+        self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
+
+    @property
+    def _now(self) -> float:
+        return self._course.clock.now()
+
+    def follow(self) -> Iterator[Event]:
+        """Look, at growing intervals, until no target is open.
+
+        Raises:
+            CloudError: the service refuses to be asked, or has not answered for too long.
+        """
+        pause = FIRST_PAUSE
+        while self._course.run.open:
+            before = self._course.run
+            yield from self._cancel()
+            for handle in self._open_handles():
+                yield from self._look(handle)
+            yield from self._lost()
+            longest = BARE_PAUSE if self._bare.keys() & set(self._course.run.open) else LONGEST_PAUSE
+            pause = FIRST_PAUSE if self._course.run is not before else min(pause * 1.5, longest)
+            if self._course.run.open:
+                self._course.clock.wait(max(pause, len(self._open_handles()) / LOOKS_PER_SECOND))
+
+    # -- looking
+
+    def _look(self, handle: Handle) -> Iterator[Event]:
+        try:
+            seen = self._course.backend.observe(handle)
+        except (Declined, Ambiguous) as error:
+            yield from self._blinded(handle, error)
+            return
+        self._blind.pop(handle.command, None)
+        news = [invocation for invocation in seen if self._is_news(invocation)]
+        for invocation in news:
+            if not _is_duplicate(invocation) and self._believed(invocation):
+                yield self._course.changed(invocation)
+        yield from self._adopt([invocation for invocation in news if _is_duplicate(invocation)])
+        yield from self._overdue(handle)
+
+    def _blinded(self, handle: Handle, error: CloudError) -> Iterator[Event]:
+        since = self._blind.setdefault(handle.command, self._now)
+        patience = BLIND_SECONDS if self._cancelled_at is None else CANCEL_SECONDS
+        if self._now - since <= patience:
+            return
+        if all(each.command in self._blind for each in self._open_handles()):
+            raise error
+        for target in handle.targets:
+            yield self._course.settled(target, f"not seen for {patience:.0f} s: {error.message}")
+
+    def _is_news(self, invocation: Invocation) -> bool:
+        known = self._course.run.invocations.get(invocation.target)
+        if known is None or known.status.final or invocation.status.stage < known.status.stage:
+            return False
+        return invocation != known
+
+    def _believed(self, invocation: Invocation) -> bool:
+        """Whether this may be told: an end without a record only when none has come for a while."""
+        if invocation.status is not Status.UNKNOWN or invocation.record is not None:
+            return True
+        return self._now - self._bare.setdefault(invocation.target, self._now) >= RECORD_SECONDS
+
+    def _open_handles(self) -> list[Handle]:
+        """The handles that still matter, each with the targets that do."""
+        still_open = set(self._course.run.open)
+        narrowed = (
+            Handle(command=handle.command, targets=tuple(t for t in handle.targets if t in still_open))
+            for handle in self._course.run.handles
+        )
+        return [handle for handle in narrowed if handle.targets]
+
+    # -- duplicates
+
+    def _adopt(self, duplicates: Sequence[Invocation]) -> Iterator[Event]:
+        """Of targets that another command had got to before, follow that command instead."""
+        self._duplicates |= {(invocation.command, invocation.target) for invocation in duplicates}
+        orphans = [each.target for each in duplicates if not self._has_another(each.target)]
+        if not orphans:
+            return
+        for handle in self._course.unknown_handles(orphans) or ():
+            yield Sent(time=self._now, handle=handle)
+        for target in orphans:
+            since = self._bare.setdefault(target, self._now)
+            if not self._has_another(target) and self._now - since >= ADOPT_SECONDS:
+                yield self._course.settled(target, "another command of this run came before, and could not be found")
+
+    def _has_another(self, target: str) -> bool:
+        """Whether some command of the target may still have the verdict."""
+        return any((handle.command, target) not in self._duplicates for handle in self._course.handles_of(target))
+
+    # -- ends that are not seen
+
+    def _lost(self) -> Iterator[Event]:
+        if self._now - self._lost_check <= LOST_CHECK_SECONDS:
+            return
+        self._lost_check = self._now
+        try:
+            gone = self._course.backend.lost(self._course.run.open)
+        except CloudError:
+            return  # a convenience: the service's own timeout tells the same, later
+        for target, reason in gone.items():
+            yield self._course.settled(target, reason)
+
+    def _overdue(self, handle: Handle) -> Iterator[Event]:
+        """Settle what a look, just now, did not show at its end though it should be."""
+        run, now = self._course.run, self._now
+        for target in handle.targets:
+            if run.invocations[target].status.final:
+                continue
+            if now - run.sent_at[target] > self._course.plan.deadline:
+                reason = "no verdict within the delivery and execution timeouts; it may have run"
+                yield self._course.settled(target, reason)
+            elif self._cancelled_at is not None and now - self._cancelled_at > CANCEL_SECONDS:
+                reason = f"asked to cancel, no verdict within {CANCEL_SECONDS:.0f} s; it may still run"
+                yield self._course.settled(target, reason)
+
+    def _cancel(self) -> Iterator[Event]:
+        """Once the user has asked to stop: ask the service to cancel each command, until it has taken it."""
+        if not self._course.stop.requested:
+            return
+        handles = self._open_handles()
+        if self._cancelled_at is None:
+            self._cancelled_at = self._now
+            yield from self._course.stopped(handles)
+        for handle in handles:
+            if handle.command not in self._asked:
+                try:
+                    self._course.backend.cancel(handle)
+                except (Declined, Ambiguous):
+                    return  # again at the next look
+                except CloudError as error:
+                    yield Noted(time=self._now, message=f"could not cancel {handle.command}: {error.message}")
+                self._asked.add(handle.command)
+
+
+def _is_duplicate(invocation: Invocation) -> bool:
+    return invocation.record is not None and invocation.record.duplicate

@@ -1,0 +1,140 @@
+"""Sending to every target, each at most once.
+
+SendCommand knows no client token, so after a request without an answer the command is looked for, and only if a look
+has shown that it is not there is it sent again. Should it appear later still, the lock on the target keeps the script
+from running twice. A target whose request may have been accepted is never called skipped.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, Interrupted
+from ssm_deployer.events import Event, Noted, SendIntended, Sent
+from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
+from ssm_deployer.runner.course import LONGEST_PAUSE, Course
+
+SEND_ATTEMPTS = 8
+FIND_ATTEMPTS = 5
+
+
+class _DoubtError(Exception):
+    """A request got no answer, and the command could not be found: it may or may not have been accepted."""
+
+    def __init__(self, cause: CloudError) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+def send_all(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator[Event]:
+    """Send to all targets, in batches.
+
+    Raises:
+        CloudError: the first batch could not be sent, so that nothing runs anywhere.
+    """
+    batch = course.backend.batch
+    for first in range(0, len(targets), batch):
+        try:
+            yield from _send(course, staged, targets[first : first + batch])
+        except CloudError as error:
+            if not course.run.handles:
+                raise
+            # Some targets already run: the rest is told as not run, and those that run are followed.
+            yield Noted(time=course.clock.now(), message=f"{error.message}; the remaining targets were not sent")
+            pending = [t for t in targets if course.run.invocations[t.id].status is Status.PENDING]
+            yield from course.skipped(pending, error.message)
+            return
+
+
+def _send(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator[Event]:
+    if course.stop.requested:
+        yield from _unsent(course, targets)
+        return
+    yield SendIntended(time=course.clock.now(), targets=tuple(target.id for target in targets))
+    try:
+        handle = _start(course, staged, targets)
+    except BadTarget as error:
+        yield from _without_the_bad(course, staged, targets, error)
+    except Interrupted:
+        yield from _unsent(course, targets)
+    except _DoubtError as doubt:
+        yield from _doubtful(course, targets, doubt)
+    else:
+        yield Sent(time=course.clock.now(), handle=handle)
+        for target in targets:
+            yield course.changed(Invocation(target=target.id, status=Status.SENT, command=handle.command))
+
+
+def _doubtful(course: Course, targets: Sequence[Target], doubt: _DoubtError) -> Iterator[Event]:
+    for target in targets:
+        yield course.settled(target.id, f"sent, without an answer ({doubt}); it may run")
+    if not course.stop.requested:
+        raise doubt.cause from doubt  # what does not answer now takes no further batch either
+    yield from _stopped(course)
+
+
+def _without_the_bad(course: Course, staged: Staged, targets: Sequence[Target], error: BadTarget) -> Iterator[Event]:
+    """Send to halves until the bad id is alone, since the service does not say which it means."""
+    if len(targets) == 1:
+        yield course.changed(
+            Invocation(target=targets[0].id, status=Status.UNREACHED, detail=error.message, word="InvalidInstanceId")
+        )
+        return
+    middle = len(targets) // 2
+    for half in (targets[:middle], targets[middle:]):
+        yield from _send(course, staged, half)
+
+
+def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Handle:
+    """Send until the service has certainly accepted or refused; never after the user asked to stop.
+
+    Raises:
+        BadTarget: some id is wrong.
+        Interrupted: certainly not sent.
+        CloudError: certainly not sent.
+        _DoubtError: perhaps sent.
+    """
+    doubt: CloudError | None = None
+    last: CloudError | None = None
+    for attempt in range(SEND_ATTEMPTS):
+        if course.stop.requested:
+            last = None
+            break
+        try:
+            return course.backend.start(targets, staged)
+        except Declined as error:
+            last = error
+            course.clock.wait(min(2.0**attempt, LONGEST_PAUSE))
+        except Ambiguous as error:
+            doubt = error
+            handle, looked = _find(course, [target.id for target in targets])
+            if handle is not None:
+                return handle
+            if not looked:
+                break
+    if doubt is not None:
+        raise _DoubtError(doubt)
+    raise last or Interrupted("stopped before it was sent")
+
+
+def _find(course: Course, targets: Sequence[str]) -> tuple[Handle | None, bool]:
+    """Look for the command of a request without an answer; say also whether the last look was one."""
+    looked = False
+    for attempt in range(FIND_ATTEMPTS):
+        course.clock.wait(2.0**attempt)
+        found = course.unknown_handles(targets)
+        looked = found is not None
+        for handle in found or ():
+            if set(handle.targets) == set(targets):
+                return handle, True
+        if course.stop.requested:
+            break
+    return None, looked
+
+
+def _unsent(course: Course, targets: Sequence[Target]) -> Iterator[Event]:
+    yield from _stopped(course)
+    yield from course.skipped(targets, "stopped before it was sent")
+
+
+def _stopped(course: Course) -> Iterator[Event]:
+    if not course.run.handles:  # else following says it, together with what it cancels
+        yield from course.stopped()
