@@ -10,7 +10,7 @@ import botocore.config
 import botocore.exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, UsageError
+from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, UsageError
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
@@ -30,15 +30,40 @@ _INVALID = {
     "MissingAuthenticationToken", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _DENIED = {"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedOperation", "403"}
-_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
-_STALE_CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError, boto.LoginError)
-_WRONG_SETTINGS = (boto.ParamValidationError, boto.ValidationError, boto.ConfigParseError, boto.InvalidConfigError)
-_NOT_CONNECTED = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
-# TLS can also break after the request has left; an answer that cannot be parsed was cut short, or is a proxy's page.
-_NO_ANSWER = (boto.HTTPClientError, boto.SSLError, ResponseParserError)
-
 _RENEW = "renew them (for instance `aws sso login`) and run again"
 _SETTINGS = "choose a profile with --profile, or set AWS_PROFILE, or run `aws configure`; --sandbox needs no account"
+
+# What else comes instead of an answer: the kind of our error, its words and the remedy. The first that fits counts.
+_RAISED: tuple[tuple[tuple[type[Exception], ...], tuple[type[DeployError], str, str]], ...] = (
+    (
+        (boto.NoCredentialsError, boto.PartialCredentialsError),
+        (CloudError, "cannot {doing}: no AWS credentials ({said})", _SETTINGS),
+    ),
+    (
+        (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError, boto.LoginError),
+        (CloudError, "cannot {doing}: no valid AWS credentials ({said})", _RENEW),
+    ),
+    ((boto.ProfileNotFound,), (UsageError, "{said}", "`aws configure list-profiles` shows those there are")),
+    ((boto.NoRegionError,), (UsageError, "no AWS region is set", "give --region, or set AWS_REGION")),
+    (
+        (boto.ParamValidationError, boto.ValidationError, boto.ConfigParseError, boto.InvalidConfigError),
+        (UsageError, "cannot {doing}: {said}", "see --region, --profile and your AWS settings"),
+    ),
+    (
+        (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError),
+        (Declined, "cannot {doing}: {said}", "is the region right, and the network up?"),
+    ),
+    (
+        # TLS can also break after the request has left; an answer that cannot be parsed was cut short, or is a proxy's.
+        (boto.HTTPClientError, boto.SSLError, ResponseParserError),
+        (Ambiguous, "cannot {doing}: {said}", "the network or AWS is in trouble; try again"),
+    ),
+    (
+        (FileNotFoundError, PermissionError),
+        (UsageError, "cannot {doing}: {said}", "does your AWS profile name that as its credential_process?"),
+    ),
+    ((boto.BotoCoreError,), (CloudError, "cannot {doing}: {said}", "")),
+)  # fmt: skip
 
 _MEANINGS: tuple[tuple[set[str], tuple[type[CloudError], str, str]], ...] = (
     (_THROTTLED, (Declined, "AWS throttles the requests", "wait a little and run again")),
@@ -195,22 +220,9 @@ def translated(doing: str, codes: Mapping[str, Exception] | None = None) -> Iter
         yield
     except boto.ClientError as error:
         raise _from_code(doing, error, codes or {}) from error
-    except _NO_CREDENTIALS as error:
-        raise CloudError(f"cannot {doing}: no AWS credentials ({_line(error)})", _SETTINGS) from error
-    except _STALE_CREDENTIALS as error:
-        raise CloudError(f"cannot {doing}: no valid AWS credentials ({_line(error)})", _RENEW) from error
-    except boto.ProfileNotFound as error:
-        raise UsageError(_line(error), "`aws configure list-profiles` shows those there are") from error
-    except boto.NoRegionError as error:
-        raise UsageError("no AWS region is set", "give --region, or set AWS_REGION") from error
-    except _WRONG_SETTINGS as error:
-        raise UsageError(f"cannot {doing}: {_line(error)}") from error
-    except _NOT_CONNECTED as error:
-        raise Declined(f"cannot {doing}: {_line(error)}", "is the region right, and the network up?") from error
-    except _NO_ANSWER as error:
-        raise Ambiguous(f"cannot {doing}: {_line(error)}", "the network or AWS is in trouble; try again") from error
-    except boto.BotoCoreError as error:
-        raise CloudError(f"cannot {doing}: {_line(error)}") from error
+    except (boto.BotoCoreError, ResponseParserError, FileNotFoundError, PermissionError) as error:
+        kind, message, hint = next(meant for kinds, meant in _RAISED if isinstance(error, kinds))
+        raise kind(message.format(doing=doing, said=_line(error)), hint) from error
 
 
 def _from_code(doing: str, error: boto.ClientError, codes: Mapping[str, Exception]) -> Exception:

@@ -22,6 +22,7 @@ class Seconds(int):
     """A time span in whole seconds, written `90`, `90s`, `5m`, `2h` or `1d`, between `least` and `most`."""
 
     least: ClassVar[int] = 1
+    wanted: ClassVar[str] = "a time span such as 90s, 5m or 2h"
     most: ClassVar[int] = 172_800  # what SSM's agent allows a command; it turns anything longer into 3,600 silently
 
     @classmethod
@@ -52,6 +53,7 @@ class SelectorText(str):
     """A selector as it was written, known to be one."""
 
     __slots__ = ()
+    wanted: ClassVar[str] = "text such as tag:Role=web"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -65,6 +67,24 @@ class SelectorText(str):
         except UsageError as error:
             raise ValueError(f"{error.message}; {error.hint}") from error
         return cls(text)
+
+
+class Prefix(str):
+    """The folder of a bucket that the runs have theirs in."""
+
+    __slots__ = ()
+    wanted: ClassVar[str] = "text such as ssm-deploy"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what a user wrote.
+
+        Raises:
+            ValueError: clients that normalise URLs could not fetch from there.
+        """
+        if {".", ".."} & set(text.split("/")):
+            raise ValueError(f"{text!r} has `.` or `..` between slashes")
+        return cls(text.strip("/"))
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,7 +105,7 @@ class StagingSettings(_Section, frozen=True):
     """Where the files wait for the targets, and how these may read them."""
 
     bucket: str = ""
-    prefix: str = "ssm-deploy"
+    prefix: Prefix = Prefix("ssm-deploy")
     kms_key: str = ""
     delivery: Literal["presigned", "role"] = "presigned"
 
@@ -153,13 +173,26 @@ ENVIRONMENT = {
 }
 
 
+# The flags that set a key of the file, too.
+FLAGS = {
+    "--region": "aws.region",
+    "--profile": "aws.profile",
+    "--bucket": "staging.bucket",
+    "--delivery": "staging.delivery",
+    "--timeout": "timeouts.script",
+    "--upload-timeout": "timeouts.upload",
+    "--delivery-timeout": "timeouts.delivery",
+    "--run-as": "execution.run_as",
+}
+
+
 def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Put the settings together: flags beat environment beat file.
 
     Args:
         path: the file; None for `config.yaml` in this folder, if there is one.
         environment: usually `os.environ`.
-        flags: by key of the file (`staging.bucket`); None stands for a flag that was not given.
+        flags: by their names in `FLAGS`; None stands for one that was not given.
 
     Raises:
         UsageError: the file cannot be read, is no YAML, or something in it, in the environment or in the flags is
@@ -167,35 +200,25 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     """
     tree, places = _read(path)
     origins = dict(places)
-    for source, values in (("environment", _from_environment(environment)), ("flag", flags)):
-        for key, value in values.items():
-            if value is not None:
-                _put(tree, key, value)
-                origins[key] = f"{source} {_name(source, key)}"
+    if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID"):
+        _put(tree, "aws.profile", "")  # the SDK finds these by itself; a profile of the file must not stand above them
+    for names, values in ((ENVIRONMENT, environment), (FLAGS, flags)):
+        for name, key in names.items():
+            if values.get(name):
+                _put(tree, key, values[name])
+                origins[key] = name
     try:
         return msgspec.convert(tree, Settings, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise UsageError(*_explain(str(error), origins)) from error
 
 
-def _decode(kind: type, value: object) -> object:
-    if issubclass(kind, Seconds) and isinstance(value, str | int):
+def _decode(kind: type[Seconds | SelectorText | Prefix], value: object) -> object:
+    if isinstance(value, str):
         return kind.parse(value)
-    if issubclass(kind, SelectorText) and isinstance(value, str):
+    if issubclass(kind, Seconds) and isinstance(value, int):
         return kind.parse(value)
-    wanted = "text such as tag:Role=web" if issubclass(kind, SelectorText) else "a time span such as 90s, 5m or 2h"
-    raise ValueError(f"Expected {wanted}, got {type(value).__name__}")
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    # The SDK finds these by itself; a profile of the file must not be put above them.
-    itself = {"aws.profile": ""} if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID") else {}
-    return itself | {key: environment[name] for name, key in ENVIRONMENT.items() if environment.get(name)}
-
-
-def _name(source: str, key: str) -> str:
-    names = [name for name, known in ENVIRONMENT.items() if known == key]
-    return " or ".join(names) if source == "environment" else f"for {key}"
+    raise ValueError(f"Expected {kind.wanted}, got {type(value).__name__}")
 
 
 def _put(tree: dict[str, Any], key: str, value: object) -> None:
@@ -234,7 +257,8 @@ def _read(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(tree, dict):
         raise UsageError(f"{chosen} line 1: expected keys such as `aws:`", "`ssm-deploy init` writes an example")
     # A section that is there but empty (`aws:` with all its keys commented out) is a section with its defaults.
-    return {key: value for key, value in tree.items() if value is not None}, places
+    empty = {key for key in Settings.__struct_fields__ if key in tree and tree[key] is None}
+    return {key: value for key, value in tree.items() if key not in empty}, places
 
 
 def _places(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, str]]:
@@ -265,7 +289,8 @@ def _explain(message: str, origins: Mapping[str, str]) -> tuple[str, str]:
         where = origins.get(key, "the settings")
         return f"{where}: `{key}` is no setting", f"known there: {', '.join(_fields(section))}"
     where = origins.get(key, "the settings")
-    return f"{where}: `{key}`: {problem[:1].lower()}{problem[1:]}", "`ssm-deploy init` writes an example of every key"
+    hint = "`ssm-deploy help upload-script` has examples" if where in FLAGS else "`ssm-deploy init` writes an example"
+    return f"{where}: `{key}`: {problem[:1].lower()}{problem[1:]}", hint
 
 
 def _fields(section: str) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
 """The S3 prefix of one run: put what the targets fetch, lend it to them, and take it away again."""
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, BinaryIO, Self, TypeVar
 
 from ssm_deployer.aws import translated, upload
-from ssm_deployer.errors import CloudError, Interrupted, UsageError
+from ssm_deployer.errors import DeployError, Interrupted, UsageError
 
 PROGRESS_SECONDS = 0.1
 LONGEST_PRESIGN = 7 * 86400  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:aws[a-z-]*:s3[a-z-]*:[A-Za-z0-9:/_-]+")
 PIPE_BUFFER = 1024 * 1024
 
 T = TypeVar("T")
@@ -46,6 +48,10 @@ class Staging:
             UsageError: there is no such bucket, or it is in another region.
             CloudError: AWS refused or did not answer.
         """
+        if not _BUCKET.fullmatch(self.bucket):
+            raise UsageError(
+                f"`{self.bucket}` cannot be a bucket's name", "give the name alone; staging.prefix names a folder in it"
+            )
         region = self._s3.meta.region_name
         missing = UsageError(
             f"there is no bucket {self.bucket}", f"make it: aws s3 mb s3://{self.bucket} --region {region}"
@@ -148,7 +154,7 @@ class Staging:
         try:
             with translated(f"{doing} {self.location}"):
                 return step()
-        except CloudError as error:
+        except DeployError as error:
             return [error.message]
 
     def _delete(self, batches: Iterable[list[dict[str, str]]]) -> list[str]:

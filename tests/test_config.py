@@ -21,7 +21,7 @@ def read(
     file: Path, text: str | bytes, environment: Mapping[str, str] | None = None, **flags: Any
 ) -> Settings:  # fmt: skip
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load(file, environment or {}, {name.replace("__", "."): value for name, value in flags.items()})
+    return load(file, environment or {}, {f"--{name.replace('_', '-')}": value for name, value in flags.items()})
 
 
 def complaint(file: Path, text: str | bytes, environment: Mapping[str, str] | None = None, **flags: Any) -> str:
@@ -102,7 +102,7 @@ def test_config_yaml_of_the_folder_is_taken_where_none_is_named(file: Path, monk
 def test_flags_beat_the_environment_which_beats_the_file(file: Path) -> None:
     text = "timeouts: {script: 1m, upload: 1m, delivery: 1m}\n"
     environment = {"SSM_DEPLOY_TIMEOUTS_SCRIPT": "2m", "SSM_DEPLOY_TIMEOUTS_UPLOAD": "2m"}
-    timeouts = read(file, text, environment, timeouts__script="3m", timeouts__upload=None).timeouts
+    timeouts = read(file, text, environment, timeout="3m", upload_timeout=None).timeouts
     assert (timeouts.script, timeouts.upload, timeouts.delivery) == (180, 120, 60)
 
 
@@ -111,6 +111,18 @@ def test_our_own_names_in_the_environment_beat_those_of_the_aws_sdk() -> None:
     for expected in ("c", "b", "a"):
         assert load(None, names, {}).aws.region == expected
         names.popitem()
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_ACCESS_KEY_ID"])
+def test_an_identity_in_the_environment_beats_the_profile_of_the_file_and_is_left_to_the_sdk(
+    file: Path, name: str
+) -> None:
+    assert read(file, "aws: {profile: work}\n", {name: "example"}).aws.profile == ""
+    assert read(file, "aws: {profile: work}\n", {name: "example"}, profile="play").aws.profile == "play"
+
+
+def test_a_prefix_loses_its_outer_slashes(file: Path) -> None:
+    assert read(file, "staging: {prefix: /team/ssm-deploy/}\n").staging.prefix == "team/ssm-deploy"
 
 
 def test_an_empty_variable_is_none(file: Path) -> None:
@@ -124,11 +136,11 @@ def test_every_setting_of_a_section_has_a_variable() -> None:
 
 
 def test_a_flag_does_not_hide_a_section_of_the_wrong_type(file: Path) -> None:
-    assert "line 1: `staging`: expected `object`" in complaint(file, "staging: my-bucket\n", staging__bucket="other")
+    assert "line 1: `staging`: expected `object`" in complaint(file, "staging: my-bucket\n", bucket="other")
 
 
 def test_a_flag_fills_a_section_that_stands_there_empty(file: Path) -> None:
-    assert read(file, "staging:\n", staging__bucket="b").staging.bucket == "b"
+    assert read(file, "staging:\n", bucket="b").staging.bucket == "b"
 
 
 # -- what is wrong, and where
@@ -145,6 +157,8 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "a list for a section": ("aws:\n  - a\n", "line 1: `aws`: expected `object`, got `array`"),
     "no target": ("targets:\n  - all\n  - web-1\n", "line 3: `targets[1]`: `web-1` names no target"),
     "a number for a region": ("regions: [1]\n", "line 1: `regions[0]`: expected `str | object`"),
+    "an unknown section with nothing in it": ("target:\n# - all\n", "line 1: `target` is no setting"),
+    "a prefix that leads elsewhere": ("staging: {prefix: a/../b}\n", "`staging.prefix`: 'a/../b' has `.` or `..`"),
     "no time span": ("timeouts:\n  script: soon\n", "line 2: `timeouts.script`: 'soon' is no time span"),
     "a fraction": ("timeouts: {script: 1.5}\n", "`timeouts.script`: expected a time span"),
     "yes for a time span": ("timeouts: {script: yes}\n", "`timeouts.script`: true is no time span"),
@@ -178,12 +192,12 @@ def test_a_mistake_in_the_file_is_told_with_its_place_and_a_remedy(file: Path, c
 
 
 def test_a_mistake_in_the_environment_names_the_variable() -> None:
-    with pytest.raises(UsageError, match=r"environment SSM_DEPLOY_TIMEOUTS_SCRIPT: `timeouts.script`: 'x' is no"):
+    with pytest.raises(UsageError, match=r"^SSM_DEPLOY_TIMEOUTS_SCRIPT: `timeouts.script`: 'x' is no"):
         load(None, {"SSM_DEPLOY_TIMEOUTS_SCRIPT": "x"}, {})
 
 
 def test_a_mistake_in_a_flag_names_the_flag_and_not_the_file_it_beats(file: Path) -> None:
-    assert complaint(file, "timeouts: {script: 5m}\n", timeouts__script="x").startswith("flag for timeouts.script")
+    assert complaint(file, "timeouts: {script: 5m}\n", timeout="x").startswith("--timeout: ")
 
 
 def test_a_merged_key_may_be_overridden(file: Path) -> None:

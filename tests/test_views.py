@@ -35,7 +35,7 @@ from ssm_deployer.views import words
 from ssm_deployer.views.lines import JsonView, PlainView
 from ssm_deployer.views.live import LiveView, render
 from ssm_deployer.views.report import report
-from ssm_deployer.views.table import plan_view, targets_table
+from ssm_deployer.views.table import TargetsTable, plan_view
 
 HOSTILE = "web\x1b[31m[bold]x[/][/nothing]\x9b2J\n:smile:\x07"
 
@@ -377,11 +377,23 @@ def test_a_large_fleet_is_reported_by_looking_up_only_the_names_that_are_shown()
 
 def test_the_table_tells_how_each_target_is_reached_or_why_not() -> None:
     reached = Target(id="i-1", name="web", state="running", platform="Debian 13", via="ssm")
-    table = shown(targets_table([reached, Target(id="i-2", state="stopped", reason="the instance is stopped")]))
+    table = shown(TargetsTable([reached, Target(id="i-2", state="stopped", reason="the instance is stopped")]))
     head, first, second = (line.split() for line in table.splitlines())
     assert head == ["target", "name", "state", "platform", "reached", "by"]
     assert first == ["i-1", "web", "running", "Debian", "13", "ssm"]
     assert second == ["i-2", "stopped", "not", "reached:", "the", "instance", "is", "stopped"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_screen_is_too_narrow_for_whole_ids_and_reasons(width: int) -> None:
+    name = "production-webserver-eu-west-1a"
+    target = Target(id="i-0123456789abcdef0", name=name, platform="Amazon Linux 2023", reason="the instance is stopped")
+    text = shown(TargetsTable([target]), width=width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert target.id in text
+    told = " ".join(" ".join(line[len(target.id) :] for line in lines).split())
+    assert "not reached: the instance is stopped" in told
 
 
 def test_the_plan_tells_everything_that_will_happen() -> None:

@@ -18,7 +18,7 @@ STATUSES = {
     "Success": (Status.UNKNOWN, "SSM says Success, but the target printed no record of the run"),
     "Failed": (Status.UNKNOWN, "SSM says Failed, and the target printed no record of the run"),
     "TimedOut": (Status.UNKNOWN, "SSM says TimedOut, and the target printed no record of the run"),
-    "ExecutionTimedOut": (Status.UNKNOWN, "SSM's agent stopped it before it could report"),
+    "ExecutionTimedOut": (Status.UNKNOWN, "SSM calls it timed out; it was killed before it could report"),
     "DeliveryTimedOut": (Status.UNKNOWN, "SSM had no answer in time, which does not prove that it never ran"),
     "Cancelled": (Status.CANCELLED, ""),
     "Terminated": (Status.SKIPPED, "SSM held it back after errors on other targets"),

@@ -20,13 +20,14 @@ from ssm_deployer.views.report import report
 View = LiveView | PlainView | JsonView
 
 
-def drive(plan: Plan, backend: Backend, output: str) -> int:
+def drive(plan: Plan, backend: Backend, output: str, aws: str) -> int:
     """Deploy, show, report; returns the exit code.
 
     Args:
         plan: what to do.
         backend: how.
         output: `auto`, `plain` or `json`.
+        aws: the command that shows and stops by hand what a run leaves; empty where it can leave nothing.
     """
     screen = console()
     runs: list[Run] = []
@@ -35,7 +36,7 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
     def leave() -> None:
         if isinstance(view, LiveView):
             view.__exit__(None, None, None)
-        for line in _still_running(runs):
+        for line in _still_running(runs, aws):
             click.echo(line, err=True)
 
     with unbroken(), Interrupts(leave) as interrupts:
@@ -47,7 +48,7 @@ def drive(plan: Plan, backend: Backend, output: str) -> int:
         run = runs[0]
         for line in report(run) if output != "json" else ():
             screen.print(line)
-        _complain(run)
+        _complain(run, aws)
     return exit_status(run)
 
 
@@ -70,34 +71,38 @@ def _after(runs: list[Run], event: Event) -> Run:
     return apply(runs[0], event)
 
 
-def _complain(run: Run) -> None:
+def _complain(run: Run, aws: str) -> None:
     if run.aborted is None or run.aborted.exit_code == ExitCode.INTERRUPTED:
         return
     click.echo(f"error: {run.aborted.message}", err=True)
-    if run.handles:  # not the usual hint to run again: that would be a second start beside one that may go on
+    if aws and run.handles:  # not the usual hint to run again: that would be a second start beside one that may go on
         click.echo("  try: first find out what became of it; this shows and that stops what still runs:", err=True)
-        for line in _commands(run):
+        for line in _commands(run, aws):
             click.echo(line, err=True)
     elif run.aborted.hint:
         click.echo(f"  try: {run.aborted.hint}", err=True)
 
 
-def _still_running(runs: list[Run]) -> Iterator[str]:
+def _still_running(runs: list[Run], aws: str) -> Iterator[str]:
     """What the user must know who leaves before the verdicts are there."""
     if not runs:
         yield "left before anything was sent"
         return
     run = runs[0]
+    if not aws:
+        yield "left at once; the sandbox ends with this"
+        return
     still = [target for target in run.open if target in run.sent_at or target in run.intended]
     yield f"left at once: {len(still)} of {len(run.invocations)} targets may still run the script"
-    yield from _commands(run)
+    if still:
+        yield from _commands(run, aws)
     if run.intended:
         yield f"  a request had no answer yet; its Comment would be: ssm-deploy {run.plan.run_id}"
     if run.plan.staging:
-        yield f"  left in S3: aws s3 rm --recursive {run.plan.staging}"
+        yield f"  left in S3: {aws} s3 rm --recursive {run.plan.staging}"
 
 
-def _commands(run: Run) -> Iterator[str]:
+def _commands(run: Run, aws: str) -> Iterator[str]:
     for handle in run.handles:
         for verb in ("list-command-invocations", "cancel-command"):
-            yield f"  aws ssm {verb} --region {run.plan.region} --command-id {handle.command}"
+            yield f"  {aws} ssm {verb} --command-id {handle.command}"

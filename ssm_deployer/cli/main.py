@@ -72,10 +72,18 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output has gone; Python would complain once more when it closes stdout.
         sys.stdout = None
         return int(ExitCode.TARGET_FAILED)
-    except Exception as error:  # noqa: BLE001 - the one boundary: a bug of ours is told, with its trace under -v
-        _say(f"internal error: {type(error).__name__}: {error}", "please report it; -v shows where it happened")
-        return int(ExitCode.TARGET_FAILED)
+    except Exception as error:  # noqa: BLE001 - the one boundary
+        return _unexpected(error)
     return code if isinstance(code, int) else int(ExitCode.SUCCESS)
+
+
+def _unexpected(error: Exception) -> int:
+    if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C during an import, as Python tells it
+        _say("stopped", "")
+        return int(ExitCode.INTERRUPTED)
+    # A bug of ours is told, with its trace under -v.
+    _say(f"internal error: {type(error).__name__}: {error}", "please report it; -v shows where it happened")
+    return int(ExitCode.TARGET_FAILED)
 
 
 def _say(message: str, hint: str) -> None:

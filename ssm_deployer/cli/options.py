@@ -8,6 +8,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Whether it can be read is told by whoever reads it, with a remedy.
+FILE = click.Path(path_type=Path, readable=False)
+
 
 def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
@@ -31,7 +34,7 @@ where = _together(
     ),
     click.option("--region", metavar="REGION", help="The region of the targets."),
     click.option("--profile", metavar="NAME", help="A profile of the AWS SDK."),
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Instead of ./config.yaml."),
+    click.option("--config", type=FILE, metavar="FILE", help="Instead of ./config.yaml."),
     click.option("--sandbox", is_flag=True, help="In a throw-away AWS on this machine, with 3 instances."),
     click.option(
         "--sandbox-size", type=click.IntRange(1, 1000), metavar="N", help="Another number of instances; implies it."

@@ -41,6 +41,7 @@ def status() -> None:
 
 
 def _print(account: launch.Account) -> None:
+    click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")  # of another account, they would go with these keys
     for name, value in launch.exports(account).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     click.echo(f"# {len(account.instances)} instances ({account.isolation}): {' '.join(account.instances)}")

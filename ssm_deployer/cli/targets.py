@@ -8,7 +8,7 @@ from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import place, settings_from
 from ssm_deployer.errors import NoTargets
-from ssm_deployer.views.table import targets_table
+from ssm_deployer.views.table import TargetsTable
 
 
 @click.command("targets")
@@ -22,4 +22,4 @@ def command(**options: Any) -> None:  # noqa: ANN401 - what click collected
             screen.print(f"note: {note}", style="yellow", markup=False)
         if not resolution.targets and not resolution.left_out:
             raise NoTargets(f"no target in {here.aws.region}", "choose another with --region or -t")
-        screen.print(targets_table([*resolution.targets, *resolution.left_out]))
+        screen.print(TargetsTable([*resolution.targets, *resolution.left_out]))

@@ -9,15 +9,16 @@ from typing import Any
 
 import click
 
-from ssm_deployer import payload
+from ssm_deployer import __version__, payload
 from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
 from ssm_deployer.bundle import Bundle, scan, shown
 from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
-from ssm_deployer.config import Settings
+from ssm_deployer.config import FLAGS, Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
+from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
 from ssm_deployer.staging import Staging
 from ssm_deployer.views.table import plan_view
@@ -26,11 +27,14 @@ DEFAULT_FILES = Path("files")
 
 
 @click.command("upload-script", context_settings={"ignore_unknown_options": False})
-@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("script", type=shared.FILE)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS…]")
 @shared.where
 @click.option(
-    "--files", type=click.Path(path_type=Path), metavar="DIR", help="Files to bring along. [default: ./files]"
+    "--files",
+    type=shared.FILE,
+    metavar="DIR",
+    help="Files to bring along. [default: ./files]",
 )
 @click.option("--no-files", is_flag=True, help="Bring no files along.")
 @click.option("-e", "--env", "environment", multiple=True, metavar="K=V", help="Set for the script; repeatable.")
@@ -59,13 +63,13 @@ def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  #
         plan = _plan(here, backend, script, content.bundle)
         backend.check()
         if options["dry_run"]:
-            console().print(plan_view(plan))
+            _show(plan, options["output"])
         _require_reachable(plan)
         if options["dry_run"]:
             return 0
         if not here.selectors and not options["yes"]:
             _ask(plan)
-        return drive(plan, backend, options["output"])
+        return drive(plan, backend, options["output"], here.aws_command)
 
 
 def read_script(path: Path) -> bytes:
@@ -90,20 +94,13 @@ def new_run_id() -> str:
 
 
 def _flags(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "staging.bucket": options["bucket"],
-        "staging.delivery": options["delivery"],
-        "timeouts.script": options["timeout"],
-        "timeouts.upload": options["upload_timeout"],
-        "timeouts.delivery": options["delivery_timeout"],
-        "execution.run_as": options["run_as"],
-    }
+    return {flag: options.get(flag.removeprefix("--").replace("-", "_")) for flag in FLAGS}
 
 
 def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise UsageError(f"--env {pair} has no value", "write it as --env NAME=VALUE")
+    for number, pair in enumerate(pairs, 1):
+        if "=" not in pair:  # not quoted: what lacks a name may be the secret itself
+            raise UsageError(f"--env number {number} has no `=`", "write it as --env NAME=VALUE")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
@@ -125,7 +122,7 @@ def _backend(here: Place, content: Content) -> SsmBackend:
             "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
         )
     run_id = new_run_id()
-    folder = f"{settings.staging.prefix.strip('/')}/{run_id}".lstrip("/")
+    folder = f"{settings.staging.prefix}/{run_id}".lstrip("/")
     staging = Staging(here.aws.client("s3"), settings.staging.bucket, folder, kms_key=settings.staging.kms_key)
     return SsmBackend(here.aws, staging, run_id, content, _limits(settings))
 
@@ -170,6 +167,13 @@ def _require_reachable(plan: Plan) -> None:
     reasons = "; ".join(f"{target.id}: {target.reason}" for target in plan.targets[:3])
     more = f" and {len(plan.targets) - 3} more" if len(plan.targets) > 3 else ""  # noqa: PLR2004 - as many as shown
     raise NoTargets(f"no target can be reached: {reasons}{more}", "`ssm-deploy targets` shows what there is")
+
+
+def _show(plan: Plan, output: str) -> None:
+    if output == "json":
+        click.echo(to_json(RunStarted(time=time.time(), plan=plan, version=__version__)))
+    else:
+        console().print(plan_view(plan))
 
 
 def _ask(plan: Plan) -> None:

@@ -1,6 +1,7 @@
 """The composition root: from options and settings to the objects that do the work."""
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +26,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     selectors: tuple[Selector, ...]
     rehearsal: str = ""
 
+    @property
+    def aws_command(self) -> str:
+        """How the AWS CLI is called here; empty where nothing outlives this process."""
+        if self.rehearsal:
+            return ""
+        profile = f" --profile {shlex.quote(self.settings.aws.profile)}" if self.settings.aws.profile else ""
+        return f"aws --region {self.aws.region}{profile}"
+
     def resolve(self) -> Resolution:
         """Find the targets."""
         return resolve(self.selectors or (ALL,), self.aws)
@@ -32,7 +41,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings_from(options: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
     """Put together file, environment and the flags that were given (None: not given)."""
-    common = {"aws.region": options["region"], "aws.profile": options["profile"]}
+    common = {"--region": options["region"], "--profile": options["profile"]}
     path = options["config"] or (Path(os.environ["SSM_DEPLOY_CONFIG"]) if "SSM_DEPLOY_CONFIG" in os.environ else None)
     return config.load(path, os.environ, {**common, **flags})
 

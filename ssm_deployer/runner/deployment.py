@@ -120,7 +120,7 @@ class _Deployment:
                 self._course.clock.wait(attempt)
             try:
                 leftovers = self._course.backend.clean()
-            except CloudError as error:
+            except DeployError as error:
                 leftovers = [error.message]
             if not leftovers:
                 break

@@ -71,6 +71,8 @@ class Following:
         yield from self._overdue(handle)
 
     def _blinded(self, handle: Handle, error: CloudError) -> Iterator[Event]:
+        if not self._blind:
+            yield Noted(time=self._now, message=f"{error.message}; it is tried again for {BLIND_SECONDS:.0f} s")
         since = self._blind.setdefault(handle.command, self._now)
         patience = BLIND_SECONDS if self._cancelled_at is None else CANCEL_SECONDS
         if self._now - since <= patience:

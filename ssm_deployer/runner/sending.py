@@ -5,7 +5,7 @@ has shown that it is not there is it sent again. Should it appear later still, t
 from running twice. A target whose request may have been accepted is never called skipped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, Interrupted
 from ssm_deployer.events import Event, Noted, SendIntended, Sent
@@ -50,7 +50,7 @@ def _send(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator
         return
     yield SendIntended(time=course.clock.now(), targets=tuple(target.id for target in targets))
     try:
-        handle = _start(course, staged, targets)
+        handle = yield from _start(course, staged, targets)
     except BadTarget as error:
         yield from _without_the_bad(course, staged, targets, error)
     except Interrupted:
@@ -83,7 +83,7 @@ def _without_the_bad(course: Course, staged: Staged, targets: Sequence[Target], 
         yield from _send(course, staged, half)
 
 
-def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Handle:
+def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Generator[Event, None, Handle]:
     """Send until the service has certainly accepted or refused; never after the user asked to stop.
 
     Raises:
@@ -102,9 +102,11 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Handle:
             return course.backend.start(targets, staged)
         except Declined as error:
             last = error
+            yield from _trying_again(course, error, attempt)
             course.clock.wait(min(2.0**attempt, LONGEST_PAUSE))
         except Ambiguous as error:
             doubt = error
+            yield from _trying_again(course, error, attempt)
             handle, looked = _find(course, [target.id for target in targets])
             if handle is not None:
                 return handle
@@ -113,6 +115,11 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Handle:
     if doubt is not None:
         raise _DoubtError(doubt)
     raise last or Interrupted("stopped before it was sent")
+
+
+def _trying_again(course: Course, error: CloudError, attempt: int) -> Iterator[Event]:
+    if not attempt:
+        yield Noted(time=course.clock.now(), message=f"{error.message}; it is tried again")
 
 
 def _find(course: Course, targets: Sequence[str]) -> tuple[Handle | None, bool]:

@@ -1,26 +1,66 @@
 """The table of a plan: who is meant, how each is reached, and what will be done."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from ssm_deployer.model import Plan, Target
 from ssm_deployer.views.words import count, one_line, size
 
+UNBOUNDED = 10_000
 
-def targets_table(targets: Iterable[Target]) -> Table:
-    """One row a target: id, name, state, platform, and how it is reached or why not."""
+
+class TargetsTable:
+    """One row a target: id, name, state, platform, and how it is reached or why not.
+
+    Where a row has no room for all of that, its last column says it in several lines, so that nothing is cut.
+    """
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = targets
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it as wide as the screen allows."""
+        wide = self._wide()
+        fits = Measurement.get(console, options.update(max_width=UNBOUNDED), wide).maximum <= options.max_width
+        yield wide if fits else self._narrow()
+
+    def _wide(self) -> Table:
+        table = _table("target", "name", "state", "platform", "reached by")
+        for target in self._targets:
+            table.add_row(*(_cell(text) for text in _facts(target)), _reach(target))
+        return table
+
+    def _narrow(self) -> Table:
+        table = _table("target", "reached by")
+        table.columns[0].no_wrap = True
+        for target in self._targets:
+            key, *facts = _facts(target)
+            known = _cell(", ".join(fact for fact in facts if fact))
+            table.add_row(_cell(key), Text("\n").join(part for part in (known, _reach(target)) if part))
+        return table
+
+
+def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("target", "name", "state", "platform"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("reached by", overflow="fold")
-    for target in targets:
-        cells = (target.id, target.name, target.state, target.platform)
-        reach = Text(target.via) if target.reachable else Text(f"not reached: {target.reason}", style="yellow")
-        table.add_row(*(Text(one_line(cell)) for cell in cells), reach)  # a str would be taken for markup
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
+
+
+def _facts(target: Target) -> tuple[str, ...]:
+    return target.id, target.name, target.state, target.platform
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text))  # a str would be taken for markup
+
+
+def _reach(target: Target) -> Text:
+    return Text(target.via) if target.reachable else Text(f"not reached: {target.reason}", style="yellow")
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -35,9 +75,9 @@ def plan_view(plan: Plan) -> RenderableType:
     parts += [Text(f"note: {one_line(note)}", style="yellow") for note in plan.notes]
     reachable = sum(target.reachable for target in plan.targets)
     parts += [Text(f"targets: {reachable} of {count(len(plan.targets), 'target')} can be reached"), Text()]
-    parts.append(targets_table(plan.targets))
+    parts.append(TargetsTable(plan.targets))
     if plan.left_out:
-        parts += [Text(), Text("left out of `all`:"), targets_table(plan.left_out)]
+        parts += [Text(), Text("left out of `all`:"), TargetsTable(plan.left_out)]
     return Group(*parts)
 
 
