@@ -140,20 +140,10 @@ class Settings(_Section, frozen=True):
         """The regions by name, whether the file lists `us-west-2` or `us-west-2: {…}`."""
         return tuple(name for entry in self.regions for name in ([entry] if isinstance(entry, str) else entry))
 
-    def region(self) -> str:
-        """The one region that a run is for, empty if only the AWS SDK's own settings can tell.
-
-        Raises:
-            UsageError: the file names several.
-        """
-        if self.aws.region:
-            return self.aws.region
-        if len(self.region_names) > 1:
-            raise UsageError(
-                f"config.yaml names {len(self.region_names)} regions, and a run is for one",
-                f"choose with --region {self.region_names[0]}, or set aws.region",
-            )
-        return next(iter(self.region_names), "")
+    @property
+    def run_regions(self) -> tuple[str, ...]:
+        """The regions that a run is for, empty if only the AWS SDK's own settings can tell."""
+        return (self.aws.region,) if self.aws.region else tuple(dict.fromkeys(self.region_names))
 
 
 # What stands in the environment for a key of the file. The AWS SDK's own names count too, below ours.
@@ -175,7 +165,7 @@ ENVIRONMENT = {
 
 # The flags that set a key of the file, too.
 FLAGS = {
-    "--region": "aws.region",
+    "--region": "regions",
     "--profile": "aws.profile",
     "--bucket": "staging.bucket",
     "--delivery": "staging.delivery",
@@ -202,6 +192,9 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     origins = dict(places)
     if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID"):
         _put(tree, "aws.profile", "")  # the SDK finds these by itself; a profile of the file must not stand above them
+    if flags.get("--region"):
+        environment = {name: value for name, value in environment.items() if ENVIRONMENT.get(name) != "aws.region"}
+        _put(tree, "aws.region", "")
     for names, values in ((ENVIRONMENT, environment), (FLAGS, flags)):
         for name, key in names.items():
             if values.get(name):
@@ -304,16 +297,16 @@ TEMPLATE = """\
 
 aws:
   # profile: my-profile            # a profile of ~/.aws/config; default: the AWS SDK's own search
-  # region: eu-west-1              # where the targets are; default: AWS_REGION, then `regions` if it names one
+  # region: eu-west-1              # where the targets are; default: AWS_REGION, then `regions`
   # username: ubuntu               # \\
   # private_ssh_key_path: ~/.ssh/id_ed25519       #  > for machines that only SSH reaches
   # public_ssh_key_path: ~/.ssh/id_ed25519.pub    # /
 
-# regions:                         # where your machines are; a run is for one of them (--region)
+# regions:                         # where the targets are, if in several regions (--region chooses)
 #   - eu-west-1
 
 staging:
-  # bucket: my-bucket              # needed: an S3 bucket in the region of the targets
+  # bucket: my-bucket              # needed: an S3 bucket in the region, or in one of the regions, of the targets
   # prefix: ssm-deploy             # each run has a folder of its own below this, emptied when it ends
   # kms_key: alias/my-key          # default: the bucket's own encryption with S3's keys
   # delivery: presigned            # `role`: the targets read with the role of their own, and no bearer URL exists

@@ -45,6 +45,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         id: `i-…` or `mi-…`.
+        region: where it is.
         name: its Name tag, if any.
         state: what EC2 says of it (`running`, `stopped`, …), empty for a hybrid node.
         platform: what its agent says of it (`Amazon Linux 2023`), if there is one.
@@ -53,6 +54,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
+    region: str = ""
     name: str = ""
     state: str = ""
     platform: str = ""
@@ -70,7 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         run_id: names the run everywhere: in the staging prefix, in the command's Comment, on the targets.
-        region: of the targets.
+        regions: of the targets.
         script: the script's file name, to show.
         targets: whom the run is for, reachable or not.
         left_out: machines that `all` does not stand for, each with the reason.
@@ -83,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run_id: str
-    region: str
+    regions: tuple[str, ...]
     script: str
     targets: tuple[Target, ...]
     left_out: tuple[Target, ...] = ()
@@ -110,9 +112,10 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to find one started command again: the service's id of it, and whom it was sent to."""
+    """What it takes to find one started command again: the service's id of it, where, and whom it was sent to."""
 
     command: str
+    region: str = ""
     targets: tuple[str, ...]
 
 

@@ -17,6 +17,25 @@ PIPE_BUFFER = 1024 * 1024
 T = TypeVar("T")
 
 
+def bucket_region(s3: Any, bucket: str) -> str:  # noqa: ANN401 - see Aws.client
+    """Say where a bucket is.
+
+    Raises:
+        UsageError: there is no such bucket.
+        CloudError: AWS refused or did not answer.
+    """
+    if not _BUCKET.fullmatch(bucket):
+        raise UsageError(
+            f"`{bucket}` cannot be a bucket's name", "give the name alone; staging.prefix names a folder in it"
+        )
+    region: str = s3.meta.region_name
+    missing = UsageError(f"there is no bucket {bucket}", f"make it: aws s3 mb s3://{bucket} --region {region}")
+    with translated(f"use the bucket {bucket}", {"404": missing, "NoSuchBucket": missing}):
+        answer = s3.head_bucket(Bucket=bucket)
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or region)
+
+
 class Staging:
     """The objects of one run below `s3://BUCKET/PREFIX/RUN-ID/`.
 
@@ -41,30 +60,11 @@ class Staging:
         """Where the objects are, as an `s3://` address that ends in a slash."""
         return f"s3://{self.bucket}/{self.folder}/"
 
-    def check_bucket(self) -> None:
-        """Make sure, before anything is packed, that the bucket can serve targets of this region.
-
-        Raises:
-            UsageError: there is no such bucket, or it is in another region.
-            CloudError: AWS refused or did not answer.
-        """
-        if not _BUCKET.fullmatch(self.bucket):
-            raise UsageError(
-                f"`{self.bucket}` cannot be a bucket's name", "give the name alone; staging.prefix names a folder in it"
-            )
-        region = self._s3.meta.region_name
-        missing = UsageError(
-            f"there is no bucket {self.bucket}", f"make it: aws s3 mb s3://{self.bucket} --region {region}"
-        )
-        with translated(f"use the bucket {self.bucket}", {"404": missing, "NoSuchBucket": missing}):
-            answer = self._s3.head_bucket(Bucket=self.bucket)
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        actual = answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or region
-        if actual != region:
-            raise UsageError(
-                f"the bucket {self.bucket} is in {actual}, the targets are in {region}",
-                f"name a bucket in {region} with --bucket or staging.bucket",
-            )
+    @property
+    def region(self) -> str:
+        """Where the bucket is."""
+        region: str = self._s3.meta.region_name
+        return region
 
     def put(self, name: str, content: bytes) -> None:
         """Store a small object.

@@ -26,46 +26,75 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def resolve(selectors: Sequence[Selector], aws: Aws, now: datetime | None = None) -> Resolution:
+class _Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """What one region showed: machines by id, which of these were meant by name or tag, and which tags nobody has."""
+
+    region: str
+    instances: dict[str, Mapping[str, Any]]
+    agents: dict[str, Mapping[str, Any]]
+    named: set[str]
+    unmatched: list[Selector]
+
+
+def resolve(selectors: Sequence[Selector], regions: Sequence[Aws], now: datetime | None = None) -> Resolution:
     """Find the machines that the selectors stand for, each once, in the order of their ids.
 
-    Takes page-wise calls to EC2 and to SSM for each kind of selector, none per target.
+    Takes page-wise calls to EC2 and to SSM for each region and kind of selector, none per target.
 
     Raises:
         CloudError: AWS refused or did not answer.
     """
+    moment = now or datetime.now(UTC)
+    sights = [_look(selectors, aws) for aws in regions]
+    candidates = {target.id: target for sight in sights for target in _targets(sight, moment)}
+    names = ", ".join(aws.region for aws in regions)
+    for key in _ids(selectors) - candidates.keys():
+        kind = "instance" if key.startswith("i-") else "managed node"
+        candidates[key] = Target(id=key, reason=f"no such {kind} in {names}")
+    named = _ids(selectors).union(*(sight.named for sight in sights))
+    ordered = sorted(candidates.values(), key=lambda target: target.id)
+    return Resolution(
+        targets=tuple(target for target in ordered if target.reachable or target.id in named),
+        left_out=tuple(target for target in ordered if not (target.reachable or target.id in named)),
+        notes=tuple(
+            f"no machine has the tag {each.key}={','.join(each.values)} in {names}"
+            for each in selectors
+            if all(each in sight.unmatched for sight in sights)
+        ),
+    )
+
+
+def _ids(selectors: Sequence[Selector]) -> set[str]:
+    return {value for selector in selectors if selector.kind == "id" for value in selector.values}
+
+
+def _look(selectors: Sequence[Selector], aws: Aws) -> _Sight:
     finder = Finder(aws)
-    ids = {value for selector in selectors if selector.kind == "id" for value in selector.values}
-    everything = ALL in selectors
-    instances = dict(finder.instances_by_id(ids))
+    instances = dict(finder.instances_by_id(_ids(selectors)))
     agents: dict[str, Mapping[str, Any]] = {}
-    notes: list[str] = []
+    unmatched = []
     for selector in selectors:
         if selector.kind == "tag":
             found = dict(finder.instances_by_tag(selector))
             hybrids = dict(finder.agents_by_tag(selector))
             if not found and not hybrids:
-                notes.append(f"no machine has the tag {selector.key}={','.join(selector.values)} in {aws.region}")
+                unmatched.append(selector)
             instances |= found
             agents |= hybrids
-    named = ids | instances.keys() | agents.keys()
-    if everything:
+    named = instances.keys() | agents.keys()
+    if ALL in selectors:
         instances |= dict(finder.running_instances())
         agents |= dict(finder.agents())
         # SSM goes on calling an agent Online for a while after its instance has stopped.
         instances |= dict(finder.instances_by_id(agents.keys() - instances.keys()))
     else:
-        agents |= dict(finder.agents_by_id(named - agents.keys()))
-    moment = now or datetime.now(UTC)
-    candidates = [
-        _target(key, instances.get(key), agents.get(key), aws.region, moment)
-        for key in sorted(named | instances.keys() | agents.keys())
-    ]
-    return Resolution(
-        targets=tuple(target for target in candidates if target.reachable or target.id in named),
-        left_out=tuple(target for target in candidates if not (target.reachable or target.id in named)),
-        notes=tuple(notes),
-    )
+        agents |= dict(finder.agents_by_id((named | _ids(selectors)) - agents.keys()))
+    return _Sight(region=aws.region, instances=instances, agents=agents, named=named, unmatched=unmatched)
+
+
+def _targets(sight: _Sight, now: datetime) -> Iterator[Target]:
+    for key in sight.instances.keys() | sight.agents.keys():
+        yield _target(key, sight.instances.get(key), sight.agents.get(key), sight.region, now)
 
 
 class Finder:
@@ -139,9 +168,10 @@ def _target(
 ) -> Target:
     tags = {tag["Key"]: tag["Value"] for tag in (instance or {}).get("Tags", [])}
     platform = f"{(agent or {}).get('PlatformName', '')} {(agent or {}).get('PlatformVersion', '')}".strip()
-    reason = _why_not(key, instance, agent, region, now)
+    reason = _why_not(instance, agent, now)
     return Target(
         id=key,
+        region=region,
         name=tags.get("Name", "") or (agent or {}).get("Name", ""),
         state=(instance or {}).get("State", {}).get("Name", ""),
         platform=platform or (instance or {}).get("PlatformDetails", ""),
@@ -150,12 +180,8 @@ def _target(
     )
 
 
-def _why_not(
-    key: str, instance: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, region: str, now: datetime
-) -> str:
+def _why_not(instance: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, now: datetime) -> str:
     """Why SSM cannot reach a machine now, in the user's words; empty if it can."""
-    if instance is None and agent is None:
-        return f"no such {'instance' if key.startswith('i-') else 'managed node'} in {region}"
     state = (instance or {}).get("State", {}).get("Name", "running")
     if state != "running":
         return f"the instance is {state}"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from ssm_deployer.model import Handle, Invocation, Staged, Target
@@ -77,7 +78,7 @@ class BackendContract:
     ) -> None:
         backend = make("hello")
         handle = backend.start(targets, self.staged(backend))
-        narrowed = Handle(command=handle.command, targets=handle.targets[:1])
+        narrowed = msgspec.structs.replace(handle, targets=handle.targets[:1])
         seen = self.until_final(backend, narrowed, pause)
         assert [each.target for each in seen] == [targets[0].id]
         backend.clean()
@@ -86,12 +87,11 @@ class BackendContract:
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("hello")
-        ids = [target.id for target in targets]
-        assert list(backend.find(ids)) == []
+        assert list(backend.find(targets)) == []
         handle = backend.start(targets, self.staged(backend))
         self.until_final(backend, handle, pause)  # by then it is there to be found; at once it need not be
-        assert list(backend.find(ids)) == [handle]
-        assert list(backend.find(ids[:1])) == [Handle(command=handle.command, targets=handle.targets[:1])]
+        assert list(backend.find(targets)) == [handle]
+        assert list(backend.find(targets[:1])) == [msgspec.structs.replace(handle, targets=handle.targets[:1])]
         backend.clean()
 
     def test_a_cancelled_command_comes_to_an_end_that_is_no_success(
@@ -115,7 +115,7 @@ class BackendContract:
         backend.clean()
 
     def test_living_targets_are_not_lost(self, make: MakeBackend, targets: Sequence[Target]) -> None:
-        assert make("hello").lost([target.id for target in targets]) == {}
+        assert make("hello").lost(targets) == {}
 
     def test_cleaning_leaves_nothing_and_may_be_repeated(self, make: MakeBackend) -> None:
         backend = make("hello")

@@ -14,7 +14,7 @@ RUN_ID = "20260101T000000Z-00000000"
 def make_plan(*ids: str, unreachable: Mapping[str, str] | None = None, deadline: float = 1000.0) -> Plan:
     targets = [Target(id=key, via="ssm") for key in ids]
     targets += [Target(id=key, reason=reason) for key, reason in (unreachable or {}).items()]
-    return Plan(run_id=RUN_ID, region="eu-west-1", script="s.sh", targets=tuple(targets), deadline=deadline)
+    return Plan(run_id=RUN_ID, regions=("eu-west-1",), script="s.sh", targets=tuple(targets), deadline=deadline)
 
 
 def make_record(code: int = 0, *, stdout: str = "", stderr: str = "") -> Record:
@@ -111,14 +111,16 @@ class FakeBackend:
         self._call("start", ids)
         if self.bad.intersection(ids):
             raise BadTarget("the service does not know one of these")
-        handle = Handle(command=f"command-{len(self.commands) + 1}", targets=ids)
+        [region] = {target.region for target in targets}
+        handle = Handle(command=f"command-{len(self.commands) + 1}", region=region, targets=ids)
         self.commands[handle.command] = handle
         return handle
 
-    def find(self, targets: Sequence[str]) -> Sequence[Handle]:
-        self._call("find", tuple(targets))
+    def find(self, targets: Sequence[Target]) -> Sequence[Handle]:
+        ids = tuple(target.id for target in targets)
+        self._call("find", ids)
         narrowed = [
-            Handle(command=handle.command, targets=tuple(t for t in targets if t in handle.targets))
+            msgspec.structs.replace(handle, targets=tuple(key for key in ids if key in handle.targets))
             for handle in self.commands.values()
         ]
         return [handle for handle in narrowed if handle.targets]
@@ -133,9 +135,10 @@ class FakeBackend:
         last = self._look(handle, target)
         return self.extracts.get(target, (last.stdout, last.stderr))
 
-    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:
-        self._call("lost", tuple(targets))
-        return {key: reason for key, reason in self.gone.items() if key in targets}
+    def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
+        ids = tuple(target.id for target in targets)
+        self._call("lost", ids)
+        return {key: reason for key, reason in self.gone.items() if key in ids}
 
     def cancel(self, handle: Handle) -> None:
         self._call("cancel", handle.command)

@@ -37,7 +37,7 @@ def aws(account: launch.Account) -> Aws:
 
 @pytest.fixture
 def targets(account: launch.Account) -> Sequence[Target]:
-    return [Target(id=key, via="ssm") for key in account.instances]
+    return [Target(id=key, region=account.region, via="ssm") for key in account.instances]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def make(aws: Aws, account: launch.Account, tmp_path: Path) -> MakeBackend:
     def make(script: str, *, by_role: bool = False) -> SsmBackend:
         run_id = new_run_id()
         return SsmBackend(
-            aws,
+            [aws],
             Staging(aws.client("s3"), account.bucket, f"ssm-deploy/{run_id}"),
             run_id,
             Content(script=SCRIPTS.get(script, script.encode()), inputs=payload.inputs((), {}), bundle=scan(tmp_path)),
@@ -116,11 +116,11 @@ def test_a_second_command_of_the_same_run_does_not_run_the_script_again(
     backend.clean()
 
 
-def test_an_id_that_the_service_does_not_know_is_a_bad_target(make: MakeBackend) -> None:
+def test_an_id_that_the_service_does_not_know_is_a_bad_target(make: MakeBackend, targets: Sequence[Target]) -> None:
     backend = make("hello")
     staged = _Looks().staged(backend)
     with pytest.raises(BadTarget):
-        backend.start([Target(id="i-0123456789abcdef0", via="ssm")], staged)
+        backend.start([Target(id="i-0123456789abcdef0", region=targets[0].region, via="ssm")], staged)
     backend.clean()
 
 

@@ -213,20 +213,20 @@ def test_a_named_file_that_cannot_be_read_is_an_error(file: Path, name: str) -> 
     assert "--config" in caught.value.hint
 
 
-# -- the region of a run
+# -- the regions of a run
 
 
-def test_a_run_is_for_the_region_that_is_set_or_for_the_only_one_that_is_listed(file: Path) -> None:
-    assert read(file, "aws: {region: a}\nregions: [b, c]\n").region() == "a"
-    assert read(file, "regions: [b]\n").region() == "b"
-    assert read(file, "regions: [{b: {image: auto}}]\n").region() == "b"
-    assert Settings().region() == ""
+def test_a_run_is_for_the_region_that_is_set_or_else_for_all_that_are_listed(file: Path) -> None:
+    assert read(file, "aws: {region: a}\nregions: [b, c]\n").run_regions == ("a",)
+    assert read(file, "regions: [b, c, b]\n").run_regions == ("b", "c")
+    assert read(file, "regions: [{b: {image: auto}}]\n").run_regions == ("b",)
+    assert read(file, "regions: [b, c]\n", {"AWS_REGION": "d"}).run_regions == ("d",)
+    assert Settings().run_regions == ()
 
 
-def test_of_several_regions_the_user_must_choose(file: Path) -> None:
-    with pytest.raises(UsageError, match="names 2 regions") as caught:
-        read(file, "regions: [b, c]\n").region()
-    assert "--region b" in caught.value.hint
+def test_regions_that_are_flags_beat_every_other_word_on_it(file: Path) -> None:
+    text, environment = "aws: {region: a}\nregions: [b]\n", {"AWS_REGION": "c", "SSM_DEPLOY_AWS_REGION": "d"}
+    assert read(file, text, environment, region=("x", "y")).run_regions == ("x", "y")
 
 
 # -- time spans

@@ -195,6 +195,25 @@ def test_the_targets_of_the_config_file_are_meant_when_nobody_is_named(user: Use
     assert list(ends(done.stdout)) == [chosen]
 
 
+def test_one_run_reaches_several_regions_and_packs_and_sends_its_files_once(user: User) -> None:
+    ec2 = boto3.client(
+        "ec2", endpoint_url=user.account.endpoint_url, region_name="eu-west-1",
+        aws_access_key_id=user.account.access_key, aws_secret_access_key=user.account.secret_key,
+    )  # fmt: skip
+    [other] = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"]
+    user.write("files/a", "content\n")
+    user.write("s.sh", 'echo "$AWS_SSM_REGION_NAME"; cat "$DEPLOY_FILES_DIR/a"\n')
+    here = user.account.instances[0]
+    words = ["-t", here, "-t", other["InstanceId"], "--region", user.account.region, "--region", "eu-west-1"]
+    done = user.run("upload-script", "s.sh", *words, "--output", "json")
+    assert done.returncode == 0, done.stdout
+    told = ends(done.stdout)
+    assert told[here]["stdout"] == f"{user.account.region}\ncontent\n"
+    assert told[other["InstanceId"]]["stdout"] == "eu-west-1\ncontent\n"
+    assert [event["type"] for event in events(done.stdout)].count("staging-finished") == 1
+    ec2.terminate_instances(InstanceIds=[other["InstanceId"]])
+
+
 def test_the_aws_cli_tells_the_same_verdicts(user: User) -> None:
     user.write("s.sh", FAIL_ON_ONE)
     bad = user.account.instances[0]

@@ -179,7 +179,7 @@ def test_no_status_but_succeeded_is_a_success(status: Status) -> None:
 # -- JSON
 
 WHOLE_PLAN = Plan(
-    run_id=RUN_ID, region="eu-west-1", script="ü s.sh", deadline=1.5, files="files", file_count=2, file_bytes=3,
+    run_id=RUN_ID, regions=("eu-west-1",), script="ü s.sh", deadline=1.5, files="files", file_count=2, file_bytes=3,
     notes=("n",), left_out=(Target(id="i-3", state="stopped", reason="no agent"),),
     targets=(Target(id="i-1", name="näme\n", state="running", platform="Debian", via="ssm"),),
 )  # fmt: skip

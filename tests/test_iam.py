@@ -20,7 +20,7 @@ from ssm_deployer.aws import Aws
 from ssm_deployer.config import StagingSettings
 from ssm_deployer.payload import build
 from ssm_deployer.payload.job import Job, Source
-from ssm_deployer.staging import Staging
+from ssm_deployer.staging import Staging, bucket_region
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ssm_deployer"
@@ -206,7 +206,7 @@ def test_staging_sends_no_request_that_the_table_does_not_know() -> None:
     sent: set[str] = set()
     s3.meta.events.register("before-call.s3", lambda model, **_: sent.add(model.name))
     staging = Staging(s3, "some-bucket", "ssm-deploy/run", kms_key="some-key")
-    staging.check_bucket()
+    bucket_region(s3, "some-bucket")
     staging.put("script", b"true")
     for size in (1, 20_000_000):
         for _ in staging.put_stream("bundle", lambda sink, size=size: sink.write(bytes(size))):  # type: ignore[misc]

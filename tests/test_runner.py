@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import msgspec
 import pytest
 from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
@@ -23,7 +24,7 @@ from ssm_deployer.events import (
     exit_status,
     replay,
 )
-from ssm_deployer.model import Handle, Invocation, Plan, Status
+from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
 from ssm_deployer.runner import deploy
 from ssm_deployer.runner.course import LONGEST_PAUSE
 from ssm_deployer.runner.deployment import READS
@@ -104,6 +105,15 @@ def test_targets_are_sent_in_batches(stage: Stage) -> None:
     stage.run(make_plan("i-1", "i-2", "i-3", "i-4", "i-5"))
     sent = [what for name, what in stage.backend.calls if name == "start"]
     assert sent == [("i-1", "i-2"), ("i-3", "i-4"), ("i-5",)]
+
+
+def test_targets_of_several_regions_are_sent_to_apart_and_what_they_fetch_is_staged_once(stage: Stage) -> None:
+    regions = {"i-1": "a", "i-2": "b", "i-3": "a"}
+    targets = tuple(Target(id=key, region=region, via="ssm") for key, region in regions.items())
+    run = stage.run(msgspec.structs.replace(make_plan(), targets=targets, regions=("a", "b")))
+    assert [(handle.region, handle.targets) for handle in run.handles] == [("a", ("i-1", "i-3")), ("b", ("i-2",))]
+    assert stage.backend.names().count("stage") == 1
+    assert exit_status(run) == ExitCode.SUCCESS
 
 
 @pytest.mark.parametrize("bad", [{"i-3"}, {"i-1", "i-5"}, {"i-1", "i-2", "i-3", "i-4", "i-5"}])

@@ -16,9 +16,9 @@ from ssm_deployer.model import Handle, Staged, Status, Target
 from ssm_deployer.staging import Staging
 
 IDS = ("i-00000000000000001", "i-00000000000000002")
-TARGETS = [Target(id=key, via="ssm") for key in IDS]
+TARGETS = [Target(id=key, region="eu-west-1", via="ssm") for key in IDS]
 COMMAND = "00000000-0000-4000-8000-000000000001"
-HANDLE = Handle(command=COMMAND, targets=IDS)
+HANDLE = Handle(command=COMMAND, region="eu-west-1", targets=IDS)
 STAGED = Staged(location="s3://bucket/folder/", size=1, payload="echo the payload", execution_timeout=400)
 LISTED = {"CommandId": COMMAND, "Details": True, "MaxResults": 50}
 
@@ -47,7 +47,7 @@ def aws() -> Stubbed:
 def backend(aws: Stubbed) -> SsmBackend:
     aws.attempts.clear()
     limits = Limits(script=300, fetch=60, delivery=600, grace=10)
-    return SsmBackend(aws, Staging(aws.clients["s3"], "bucket", "folder"), RUN_ID, Content(script=b"x"), limits)
+    return SsmBackend([aws], Staging(aws.clients["s3"], "bucket", "folder"), RUN_ID, Content(script=b"x"), limits)
 
 
 @pytest.fixture
@@ -123,7 +123,10 @@ def test_commands_are_found_by_their_comment_each_with_those_of_the_targets_that
     ]
     ssm.add_response("list_commands", {"Commands": commands[:2], "NextToken": "more"}, {})
     ssm.add_response("list_commands", {"Commands": commands[2:]}, {"NextToken": "more"})
-    assert list(backend.find(IDS)) == [Handle(command=COMMAND[:-1] + "8", targets=IDS[:1]), HANDLE]
+    assert list(backend.find(TARGETS)) == [
+        msgspec.structs.replace(HANDLE, command=COMMAND[:-1] + "8", targets=IDS[:1]),
+        HANDLE,
+    ]
 
 
 # -- observe
@@ -195,7 +198,7 @@ def test_instances_that_are_gone_are_told_and_hybrid_nodes_are_not_asked_about(
     with Stubber(aws.clients["ec2"]) as ec2:
         asked = {"Filters": [{"Name": "instance-id", "Values": ids}]}
         ec2.add_response("describe_instances", {"Reservations": reservations}, asked)
-        assert dict(backend.lost([*ids, "mi-5"])) == {
+        assert dict(backend.lost([Target(id=key, region="eu-west-1") for key in [*ids, "mi-5"]])) == {
             "i-2": "the instance is terminated; no verdict was seen",
             "i-4": "the instance is gone; no verdict was seen",
         }

@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from ssm_deployer.aws import PART_BYTES, Aws
 from ssm_deployer.errors import CloudError, UsageError
-from ssm_deployer.staging import LONGEST_PRESIGN, Staging
+from ssm_deployer.staging import LONGEST_PRESIGN, Staging, bucket_region
 
 BUCKET = "bucket"
 FOLDER = "ssm-deploy/20260101T000000Z-00000000"
@@ -104,34 +104,29 @@ def refuse(s3: Any) -> Iterator[Callable[[str], None]]:
 # -- the bucket
 
 
-def test_a_bucket_of_the_targets_region_is_fine(staging: Staging) -> None:
-    staging.check_bucket()
+def test_a_bucket_tells_its_region_to_whichever_client_asks(s3: Any, staging: Staging) -> None:
+    elsewhere = Aws(region="eu-central-1", credentials=("testing", "testing")).client("s3")
+    make_bucket(elsewhere, "elsewhere", "eu-central-1")
+    assert bucket_region(s3, BUCKET) == staging.region == "eu-west-1"
+    assert bucket_region(s3, "elsewhere") == "eu-central-1"
 
 
 def test_a_bucket_that_is_not_there_is_the_users_mistake_and_the_remedy_makes_it(s3: Any) -> None:
     with pytest.raises(UsageError, match="there is no bucket missing") as caught:
-        Staging(s3, "missing", FOLDER).check_bucket()
+        bucket_region(s3, "missing")
     assert caught.value.hint == "make it: aws s3 mb s3://missing --region eu-west-1"
 
 
-def test_a_bucket_in_another_region_is_the_users_mistake(s3: Any) -> None:
-    make_bucket(
-        Aws(region="eu-central-1", credentials=("testing", "testing")).client("s3"), "elsewhere", "eu-central-1"
-    )
-    with pytest.raises(UsageError, match="elsewhere is in eu-central-1, the targets are in eu-west-1"):
-        Staging(s3, "elsewhere", FOLDER).check_bucket()
-
-
-def test_a_bucket_that_is_not_ours_is_a_refusal(staging: Staging, refuse: Callable[[str], None]) -> None:
+def test_a_bucket_that_is_not_ours_is_a_refusal(s3: Any, refuse: Callable[[str], None]) -> None:
     refuse("HeadBucket")
     with pytest.raises(CloudError, match="cannot use the bucket bucket"):
-        staging.check_bucket()
+        bucket_region(s3, BUCKET)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "no spaces", "ü"])
 def test_what_cannot_be_a_bucket_is_the_users_mistake(s3: Any, name: str) -> None:
     with pytest.raises(UsageError):
-        Staging(s3, name, FOLDER).check_bucket()
+        bucket_region(s3, name)
 
 
 # -- small objects

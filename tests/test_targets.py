@@ -30,8 +30,8 @@ def mi(number: int) -> str:
 class StubbedAws(Aws):
     """The real clients, each of which answers what it was told to, and takes no call that was not announced."""
 
-    def __init__(self) -> None:
-        super().__init__(region="eu-west-1", credentials=("testing", "testing"))
+    def __init__(self, region: str = "eu-west-1") -> None:
+        super().__init__(region=region, credentials=("testing", "testing"))
         self.clients = {service: super(StubbedAws, self).client(service) for service in ("ec2", "ssm")}
         self.stubbers = {service: Stubber(client) for service, client in self.clients.items()}
 
@@ -85,7 +85,7 @@ def agent(key: str, *, ping: str = "Online", minutes: float = 1, platform: str =
 
 
 def found(aws: Aws, *selectors: str) -> Resolution:
-    return resolve([parse_selector(text) for text in selectors], aws, NOW)
+    return resolve([parse_selector(text) for text in selectors], [aws], NOW)
 
 
 def by_ids(*ids: str) -> list[dict[str, Any]]:
@@ -135,9 +135,25 @@ def test_ids_are_looked_up_with_one_call_each_to_ec2_and_ssm(aws: StubbedAws) ->
     aws.ec2(by_ids(i(1), i(2)), instance(i(1), Name="web"), instance(i(2)))
     aws.ssm(agents_of(i(1), i(2)), agent(i(1)), agent(i(2)))
     assert found(aws, i(2), i(1), i(2)).targets == (
-        Target(id=i(1), name="web", state="running", platform="Debian GNU/Linux 13", via="ssm"),
-        Target(id=i(2), state="running", platform="Debian GNU/Linux 13", via="ssm"),
+        Target(id=i(1), region="eu-west-1", name="web", state="running", platform="Debian GNU/Linux 13", via="ssm"),
+        Target(id=i(2), region="eu-west-1", state="running", platform="Debian GNU/Linux 13", via="ssm"),
     )
+
+
+def test_each_region_is_asked_and_an_id_is_taken_where_it_is_found(aws: StubbedAws) -> None:
+    other = StubbedAws("us-east-1")
+    for stubber in other.stubbers.values():
+        stubber.activate()
+    for asked, key in ((aws, i(1)), (other, i(2))):
+        asked.ec2(by_ids(i(1), i(2), i(3)), instance(key))
+        asked.ssm(agents_of(i(1), i(2), i(3)), agent(key))
+    selectors = [parse_selector(i(number)) for number in (1, 2, 3)]
+    targets = resolve(selectors, [aws, other], NOW).targets
+    assert [(target.id, target.region, target.reason) for target in targets] == [
+        (i(1), "eu-west-1", ""),
+        (i(2), "us-east-1", ""),
+        (i(3), "", "no such instance in eu-west-1, us-east-1"),
+    ]
 
 
 def test_ids_of_hybrid_nodes_are_no_matter_of_ec2(aws: StubbedAws) -> None:

@@ -1,9 +1,9 @@
 """SSM Run Command as a backend: the payload goes out by SendCommand, the verdicts come from ListCommandInvocations."""
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,12 +51,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return self.delivery + self.fetch + self.script + self.grace + 60
 
 
+class _Clients(NamedTuple):
+    """Those of one region: one that may try again, and one that must not."""
+
+    ssm: Any
+    once: Any
+
+
 class SsmBackend:
     """Implements `runner.Backend` for machines that SSM manages.
 
     Args:
-        aws: the identity and region.
-        staging: the run's prefix in S3.
+        regions: the identity in each region that has targets.
+        staging: the run's prefix in S3, in one of these regions.
         run_id: names the run.
         content: what to bring to the targets.
         limits: what they may do with it.
@@ -64,11 +71,8 @@ class SsmBackend:
 
     batch = BATCH
 
-    def __init__(self, aws: Aws, staging: Staging, run_id: str, content: Content, limits: Limits) -> None:
-        self._aws = aws
-        self._ssm = aws.client("ssm")
-        self._ssm_once = aws.client("ssm", attempts=1)
-        self._finder = Finder(aws)
+    def __init__(self, regions: Iterable[Aws], staging: Staging, run_id: str, content: Content, limits: Limits) -> None:
+        self._regions = {aws.region: aws for aws in regions}
         self.staging = staging
         self.run_id = run_id
         self._content = content
@@ -77,11 +81,11 @@ class SsmBackend:
     # -- the verbs of runner.Backend
 
     def check(self) -> None:
-        """Find out before anything is sent whether the content can be brought to targets of this region.
+        """Find out before anything is sent whether a payload can be made of it.
 
         Raises:
-            UsageError: the limits, the bucket or the names cannot be.
-            CloudError: AWS refused or did not answer.
+            UsageError: the limits or the names cannot be.
+            CloudError: there are no credentials to sign with.
         """
         longest = self._lent_seconds
         if not self.limits.by_role and longest > LONGEST_PRESIGN:
@@ -89,7 +93,6 @@ class SsmBackend:
                 f"presigned URLs are good for 7 days at most, and these timeouts need {longest // 86400} days",
                 "shorten --delivery-timeout, or use --delivery role",
             )
-        self.staging.check_bucket()
         build(self._job(None))
 
     def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
@@ -115,7 +118,7 @@ class SsmBackend:
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
         ids = [target.id for target in targets]
         with translated("send the command"):
-            answer = self._ssm_once.send_command(
+            answer = self._clients(targets[0].region).once.send_command(
                 InstanceIds=ids,
                 DocumentName=DOCUMENT,
                 Comment=self._comment,
@@ -126,22 +129,26 @@ class SsmBackend:
                 MaxErrors="100%",
                 Parameters={"commands": [staged.payload], "executionTimeout": [str(staged.execution_timeout)]},
             )
-        return Handle(command=answer["Command"]["CommandId"], targets=tuple(ids))
+        return Handle(command=answer["Command"]["CommandId"], region=targets[0].region, targets=tuple(ids))
 
-    def find(self, targets: Sequence[str]) -> Sequence[Handle]:  # noqa: D102
+    def find(self, targets: Sequence[Target]) -> Sequence[Handle]:  # noqa: D102
+        region = targets[0].region
         with translated("look for the command"):
-            pages = self._ssm.get_paginator("list_commands").paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS})
-            ours = [c for page in pages for c in page["Commands"] if c.get("Comment") == self._comment]
+            pages = self._clients(region).ssm.get_paginator("list_commands")
+            commands = pages.paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS}).search("Commands[]")
+            ours = {each["CommandId"]: each["InstanceIds"] for each in commands if each.get("Comment") == self._comment}
         found = (
-            Handle(command=command["CommandId"], targets=tuple(t for t in targets if t in command["InstanceIds"]))
-            for command in ours
+            Handle(command=command, region=region, targets=tuple(t.id for t in targets if t.id in ids))
+            for command, ids in ours.items()
         )
         return [handle for handle in found if handle.targets]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
         with translated("read the verdicts"):
-            pages = self._ssm.get_paginator("list_command_invocations").paginate(
-                CommandId=handle.command, Details=True, PaginationConfig={"PageSize": 50}
+            pages = (
+                self._clients(handle.region)
+                .ssm.get_paginator("list_command_invocations")
+                .paginate(CommandId=handle.command, Details=True, PaginationConfig={"PageSize": 50})
             )
             entries = [entry for page in pages for entry in page["CommandInvocations"]]
         if not entries:
@@ -151,28 +158,43 @@ class SsmBackend:
     def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
         # Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all.
         with translated(f"read the output of {target}"):
-            answer = self._ssm.get_command_invocation(CommandId=handle.command, InstanceId=target)
+            answer = self._clients(handle.region).ssm.get_command_invocation(
+                CommandId=handle.command, InstanceId=target
+            )
         stdout, stderr = answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
         return result.parse(stdout, self.run_id)[1], without_agents_sentence(stderr)
 
-    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:  # noqa: D102
+    def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:  # noqa: D102
         # An instance that vanishes stays InProgress in SSM until the delivery and execution timeouts have passed.
-        states = {key: instance["State"]["Name"] for key, instance in self._finder.instances_by_id(targets)}
-        instances = (key for key in targets if key.startswith("i-"))
+        instances = [target for target in targets if target.id.startswith("i-")]
+        states: dict[str, str] = {}
+        for region in {target.region for target in instances}:
+            there = (target.id for target in instances if target.region == region)
+            found = self._finder(region).instances_by_id(there)
+            states |= {key: instance["State"]["Name"] for key, instance in found}
         return {
-            key: f"the instance is {states.get(key, 'gone')}; no verdict was seen"
-            for key in instances
-            if states.get(key, "terminated") in {"shutting-down", "terminated"}
+            target.id: f"the instance is {states.get(target.id, 'gone')}; no verdict was seen"
+            for target in instances
+            if states.get(target.id, "terminated") in {"shutting-down", "terminated"}
         }
 
     def cancel(self, handle: Handle) -> None:  # noqa: D102
         with translated(f"cancel {handle.command}"):
-            self._ssm.cancel_command(CommandId=handle.command)
+            self._clients(handle.region).ssm.cancel_command(CommandId=handle.command)
 
     def clean(self) -> Sequence[str]:  # noqa: D102
         return self.staging.empty()
 
     # -- how they do it
+
+    @cache  # noqa: B019 - there is one backend in a process
+    def _finder(self, region: str) -> Finder:
+        return Finder(self._regions[region])
+
+    @cache  # noqa: B019 - likewise
+    def _clients(self, region: str) -> "_Clients":
+        aws = self._regions[region]
+        return _Clients(ssm=aws.client("ssm"), once=aws.client("ssm", attempts=1))
 
     @property
     def _comment(self) -> str:
@@ -191,8 +213,8 @@ class SsmBackend:
             grace=self.limits.grace,
             lock_seconds=self.limits.delivery + self.limits.script,
             run_as=self.limits.run_as,
-            region=self._aws.region,
-            endpoint_url=self._aws.endpoint_url or "",
+            region=self.staging.region,
+            endpoint_url=self._regions[self.staging.region].endpoint_url or "",
         )
 
     def _source(self, name: str, content: bytes) -> Source:
@@ -224,7 +246,7 @@ class SsmBackend:
     def _of_command(self, handle: Handle) -> Sequence[Invocation]:
         """What the command as a whole says while no target has an invocation: nothing, or that none will ever have."""
         with translated("read the verdicts"):
-            commands = self._ssm.list_commands(CommandId=handle.command)["Commands"]
+            commands = self._clients(handle.region).ssm.list_commands(CommandId=handle.command)["Commands"]
         word = "".join(command.get("StatusDetails", "") for command in commands)
         detail = NOTHING_RAN.get(word, "")
         skipped = Invocation(target="", status=Status.SKIPPED, word=word, detail=detail, command=handle.command)

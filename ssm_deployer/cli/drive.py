@@ -105,4 +105,4 @@ def _still_running(runs: list[Run], aws: str) -> Iterator[str]:
 def _commands(run: Run, aws: str) -> Iterator[str]:
     for handle in run.handles:
         for verb in ("list-command-invocations", "cancel-command"):
-            yield f"  {aws} ssm {verb} --command-id {handle.command}"
+            yield f"  {aws} ssm {verb} --region {handle.region} --command-id {handle.command}"

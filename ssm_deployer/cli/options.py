@@ -32,7 +32,7 @@ where = _together(
         metavar="TARGET",
         help="i-…, mi-…, tag:KEY=VALUE[,VALUE] or all; repeatable.",
     ),
-    click.option("--region", metavar="REGION", help="The region of the targets."),
+    click.option("--region", multiple=True, metavar="REGION", help="Where the targets are; repeatable."),
     click.option("--profile", metavar="NAME", help="A profile of the AWS SDK."),
     click.option("--config", type=FILE, metavar="FILE", help="Instead of ./config.yaml."),
     click.option("--sandbox", is_flag=True, help="In a throw-away AWS on this machine, with 3 instances."),

@@ -15,11 +15,12 @@ from ssm_deployer.views.table import TargetsTable
 @shared.where
 def command(**options: Any) -> None:  # noqa: ANN401 - what click collected
     """Show which machines are meant, and how each is reached, or why not."""
-    with place(options, settings_from(options, {})) as here:
+    with place(options, settings_from(options)) as here:
         resolution = here.resolve()
         screen = console()
         for note in resolution.notes:
             screen.print(f"note: {note}", style="yellow", markup=False)
         if not resolution.targets and not resolution.left_out:
-            raise NoTargets(f"no target in {here.aws.region}", "choose another with --region or -t")
+            names = ", ".join(aws.region for aws in here.regions)
+            raise NoTargets(f"no target in {names}", "choose another with --region or -t")
         screen.print(TargetsTable([*resolution.targets, *resolution.left_out]))

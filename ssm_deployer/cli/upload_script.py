@@ -16,11 +16,12 @@ from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
-from ssm_deployer.config import FLAGS, Settings
+from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
-from ssm_deployer.staging import Staging
+from ssm_deployer.staging import Staging, bucket_region
+from ssm_deployer.targets import Resolution
 from ssm_deployer.views.table import plan_view
 
 DEFAULT_FILES = Path("files")
@@ -52,16 +53,18 @@ def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  #
 
     The files are in $DEPLOY_FILES_DIR, which is also the script's working directory.
     """
-    settings = settings_from(options, _flags(options))
+    settings = settings_from(options)
     content = Content(
         script=read_script(script),
         inputs=payload.inputs(arguments, _environment(options["environment"])),
         bundle=_bundle(options["files"], no_files=options["no_files"]),
     )
     with place(options, settings) as here:
+        _require_bucket(here.settings)
+        resolution = here.resolve()
         backend = _backend(here, content)
-        plan = _plan(here, backend, script, content.bundle)
         backend.check()
+        plan = _plan(here, resolution, backend, script, content.bundle)
         if options["dry_run"]:
             _show(plan, options["output"])
         _require_reachable(plan)
@@ -93,10 +96,6 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
 
 
-def _flags(options: dict[str, Any]) -> dict[str, Any]:
-    return {flag: options.get(flag.removeprefix("--").replace("-", "_")) for flag in FLAGS}
-
-
 def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
     for number, pair in enumerate(pairs, 1):
         if "=" not in pair:  # not quoted: what lacks a name may be the secret itself
@@ -114,17 +113,35 @@ def _bundle(folder: Path | None, *, no_files: bool) -> Bundle | None:
     return scan(folder or DEFAULT_FILES)
 
 
-def _backend(here: Place, content: Content) -> SsmBackend:
-    settings = here.settings
+def _require_bucket(settings: Settings) -> None:
     if not settings.staging.bucket:
         raise UsageError(
             "no S3 bucket is set for the files to wait in",
             "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
         )
+
+
+def _backend(here: Place, content: Content) -> SsmBackend:
+    settings = here.settings
     run_id = new_run_id()
     folder = f"{settings.staging.prefix}/{run_id}".lstrip("/")
-    staging = Staging(here.aws.client("s3"), settings.staging.bucket, folder, kms_key=settings.staging.kms_key)
-    return SsmBackend(here.aws, staging, run_id, content, _limits(settings))
+    s3 = _bucket_client(here, settings.staging.bucket)
+    staging = Staging(s3, settings.staging.bucket, folder, kms_key=settings.staging.kms_key)
+    return SsmBackend(here.regions, staging, run_id, content, _limits(settings))
+
+
+def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.client
+    """Make a client of the bucket's region, which must be one that the run is for."""
+    first = here.regions[0].client("s3")
+    actual = bucket_region(first, bucket)
+    for aws in here.regions:
+        if aws.region == actual:
+            return first if aws is here.regions[0] else aws.client("s3")
+    names = ", ".join(aws.region for aws in here.regions)
+    raise UsageError(
+        f"the bucket {bucket} is in {actual}, the targets are in {names}",
+        f"name a bucket in {names} with --bucket or staging.bucket",
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -138,12 +155,11 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _plan(here: Place, backend: SsmBackend, script: Path, bundle: Bundle | None) -> Plan:
-    resolution = here.resolve()
+def _plan(here: Place, resolution: Resolution, backend: SsmBackend, script: Path, bundle: Bundle | None) -> Plan:
     rehearsal = (here.rehearsal,) if here.rehearsal else ()
     return Plan(
         run_id=backend.run_id,
-        region=here.aws.region,
+        regions=tuple(aws.region for aws in here.regions),
         script=shown(os.fsencode(script)),
         targets=resolution.targets,
         left_out=resolution.left_out,
@@ -161,8 +177,9 @@ def _require_reachable(plan: Plan) -> None:
         return
     if not plan.targets:
         left_out = f"; {len(plan.left_out)} run without SSM" if plan.left_out else ""
+        names = ", ".join(plan.regions)
         raise NoTargets(
-            f"no target in {plan.region}{left_out}", "`ssm-deploy targets` shows what there is; -t or --region choose"
+            f"no target in {names}{left_out}", "`ssm-deploy targets` shows what there is; -t or --region choose"
         )
     reasons = "; ".join(f"{target.id}: {target.reason}" for target in plan.targets[:3])
     more = f" and {len(plan.targets) - 3} more" if len(plan.targets) > 3 else ""  # noqa: PLR2004 - as many as shown

@@ -19,10 +19,10 @@ SANDBOX_SIZE = 3
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a command works: the settings in force, the identity, whom it means, and whether it rehearses."""
+    """Where a command works: the settings in force, the identity in each region, who is meant, is it a rehearsal."""
 
     settings: Settings
-    aws: Aws
+    regions: tuple[Aws, ...]
     selectors: tuple[Selector, ...]
     rehearsal: str = ""
 
@@ -32,18 +32,18 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         if self.rehearsal:
             return ""
         profile = f" --profile {shlex.quote(self.settings.aws.profile)}" if self.settings.aws.profile else ""
-        return f"aws --region {self.aws.region}{profile}"
+        return f"aws{profile}"
 
     def resolve(self) -> Resolution:
         """Find the targets."""
-        return resolve(self.selectors or (ALL,), self.aws)
+        return resolve(self.selectors or (ALL,), self.regions)
 
 
-def settings_from(options: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
-    """Put together file, environment and the flags that were given (None: not given)."""
-    common = {"--region": options["region"], "--profile": options["profile"]}
+def settings_from(options: Mapping[str, Any]) -> Settings:
+    """Put together file, environment and the flags that were given."""
     path = options["config"] or (Path(os.environ["SSM_DEPLOY_CONFIG"]) if "SSM_DEPLOY_CONFIG" in os.environ else None)
-    return config.load(path, os.environ, {**common, **flags})
+    flags = {flag: options.get(flag.removeprefix("--").replace("-", "_")) for flag in config.FLAGS}
+    return config.load(path, os.environ, flags)
 
 
 @contextmanager
@@ -52,7 +52,8 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
     selectors = tuple(parse_selector(text) for text in options["selectors"])
     if not (options["sandbox"] or options["sandbox_size"]):
         chosen = selectors or tuple(parse_selector(str(text)) for text in settings.targets)
-        yield Place(settings=settings, aws=Aws(settings.aws.profile, settings.region()), selectors=chosen)
+        regions = tuple(Aws(settings.aws.profile, region) for region in settings.run_regions or ("",))
+        yield Place(settings=settings, regions=regions, selectors=chosen)
         return
     from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich is 40 ms that only this needs here
     from ssm_deployer.sandbox import launch  # noqa: PLC0415 - it needs the extra `sandbox`
@@ -70,7 +71,7 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
         staging = msgspec.structs.replace(settings.staging, bucket=account.bucket, kms_key="")
         yield Place(
             settings=msgspec.structs.replace(settings, staging=staging),
-            aws=aws,
+            regions=(aws,),
             selectors=selectors or (ALL,),
             rehearsal=f"rehearsal in a sandbox of {len(account.instances)} instances ({account.isolation})",
         )

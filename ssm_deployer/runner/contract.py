@@ -41,7 +41,7 @@ class Backend(Protocol):
         """
 
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:
-        """Send the command, once.
+        """Send the command, once. All of the targets are in one region.
 
         Raises:
             Declined: certainly not sent.
@@ -49,8 +49,11 @@ class Backend(Protocol):
             BadTarget: not sent; some target is not valid.
         """
 
-    def find(self, targets: Sequence[str]) -> Sequence[Handle]:
-        """Look for the commands of this run that any of these targets got; each with those of them that it has."""
+    def find(self, targets: Sequence[Target]) -> Sequence[Handle]:
+        """Look for the commands of this run that any of these targets got; each with those of them that it has.
+
+        All of the targets are in one region.
+        """
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:
         """Take one look at a handle's targets, by as many calls whatever becomes of them.
@@ -62,8 +65,8 @@ class Backend(Protocol):
     def read(self, handle: Handle, target: str) -> tuple[str, str]:
         """Fetch the whole extract (stdout, stderr) of a target that has come to its end."""
 
-    def lost(self, targets: Sequence[str]) -> Mapping[str, str]:
-        """Say which of these machines are gone for good, and why."""
+    def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
+        """Say which of these machines are gone for good, by their ids, and why."""
 
     def cancel(self, handle: Handle) -> None:
         """Ask for a command to be stopped on all of its targets."""

@@ -20,6 +20,7 @@ class Course:
         self.backend = backend
         self.clock = clock
         self.stop = stop
+        self.targets = {target.id: target for target in plan.targets}
         self.started = RunStarted(time=clock.now(), plan=plan, version=__version__)
         self.run = begin(self.started)
 
@@ -33,7 +34,7 @@ class Course:
         """The commands that a target got."""
         return [handle for handle in self.run.handles if target in handle.targets]
 
-    def unknown_handles(self, targets: Sequence[str]) -> list[Handle] | None:
+    def unknown_handles(self, targets: Sequence[Target]) -> list[Handle] | None:
         """Commands of this run that it did not know it had sent; None where the service would not say."""
         known = {handle.command for handle in self.run.handles}
         try:

@@ -6,6 +6,8 @@ that the service calls finished is looked at again before it counts as one witho
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from ssm_deployer.errors import Ambiguous, CloudError, Declined
 from ssm_deployer.events import Event, Noted, Sent
 from ssm_deployer.model import Handle, Invocation, Status
@@ -98,7 +100,7 @@ class Following:
         """The handles that still matter, each with the targets that do."""
         still_open = set(self._course.run.open)
         narrowed = (
-            Handle(command=handle.command, targets=tuple(t for t in handle.targets if t in still_open))
+            msgspec.structs.replace(handle, targets=tuple(t for t in handle.targets if t in still_open))
             for handle in self._course.run.handles
         )
         return [handle for handle in narrowed if handle.targets]
@@ -111,7 +113,7 @@ class Following:
         orphans = [each.target for each in duplicates if not self._has_another(each.target)]
         if not orphans:
             return
-        for handle in self._course.unknown_handles(orphans) or ():
+        for handle in self._course.unknown_handles([self._course.targets[target] for target in orphans]) or ():
             yield Sent(time=self._now, handle=handle)
         for target in orphans:
             since = self._bare.setdefault(target, self._now)
@@ -129,7 +131,7 @@ class Following:
             return
         self._lost_check = self._now
         try:
-            gone = self._course.backend.lost(self._course.run.open)
+            gone = self._course.backend.lost([self._course.targets[target] for target in self._course.run.open])
         except CloudError:
             return  # a convenience: the service's own timeout tells the same, later
         for target, reason in gone.items():

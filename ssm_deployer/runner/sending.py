@@ -25,15 +25,14 @@ class _DoubtError(Exception):
 
 
 def send_all(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator[Event]:
-    """Send to all targets, in batches.
+    """Send to all targets, in batches that are in one region each.
 
     Raises:
         CloudError: the first batch could not be sent, so that nothing runs anywhere.
     """
-    batch = course.backend.batch
-    for first in range(0, len(targets), batch):
+    for batch in _batches(targets, course.backend.batch):
         try:
-            yield from _send(course, staged, targets[first : first + batch])
+            yield from _send(course, staged, batch)
         except CloudError as error:
             if not course.run.handles:
                 raise
@@ -42,6 +41,12 @@ def send_all(course: Course, staged: Staged, targets: Sequence[Target]) -> Itera
             pending = [t for t in targets if course.run.invocations[t.id].status is Status.PENDING]
             yield from course.skipped(pending, error.message)
             return
+
+
+def _batches(targets: Sequence[Target], size: int) -> Iterator[Sequence[Target]]:
+    for region in dict.fromkeys(target.region for target in targets):
+        there = [target for target in targets if target.region == region]
+        yield from (there[first : first + size] for first in range(0, len(there), size))
 
 
 def _send(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator[Event]:
@@ -107,7 +112,7 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Generat
         except Ambiguous as error:
             doubt = error
             yield from _trying_again(course, error, attempt)
-            handle, looked = _find(course, [target.id for target in targets])
+            handle, looked = _find(course, targets)
             if handle is not None:
                 return handle
             if not looked:
@@ -122,7 +127,7 @@ def _trying_again(course: Course, error: CloudError, attempt: int) -> Iterator[E
         yield Noted(time=course.clock.now(), message=f"{error.message}; it is tried again")
 
 
-def _find(course: Course, targets: Sequence[str]) -> tuple[Handle | None, bool]:
+def _find(course: Course, targets: Sequence[Target]) -> tuple[Handle | None, bool]:
     """Look for the command of a request without an answer; say also whether the last look was one."""
     looked = False
     for attempt in range(FIND_ATTEMPTS):
@@ -130,7 +135,7 @@ def _find(course: Course, targets: Sequence[str]) -> tuple[Handle | None, bool]:
         found = course.unknown_handles(targets)
         looked = found is not None
         for handle in found or ():
-            if set(handle.targets) == set(targets):
+            if set(handle.targets) == {target.id for target in targets}:
                 return handle, True
         if course.stop.requested:
             break

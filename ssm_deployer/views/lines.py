@@ -58,7 +58,7 @@ class JsonView:
 def _lines(event: Event, run: Run) -> Iterator[str]:
     match event:
         case RunStarted():
-            yield f"run {run.plan.run_id} in {run.plan.region}: {count(len(run.plan.targets), 'target')}"
+            yield f"run {run.plan.run_id} in {', '.join(run.plan.regions)}: {count(len(run.plan.targets), 'target')}"
             yield from (f"note: {one_line(note)}" for note in run.plan.notes)
         case StagingFinished():
             yield f"staged {size(event.size)} in {event.location}"

@@ -57,7 +57,7 @@ def _head(run: Run, now: float) -> Text:
     else:
         done = len(run.invocations) - len(run.open)
         doing = f"{done} of {len(run.invocations)} done"
-    return _line(f"{doing} · {spent} · run {run.plan.run_id} in {run.plan.region}", "bold")
+    return _line(f"{doing} · {spent} · run {run.plan.run_id} in {', '.join(run.plan.regions)}", "bold")
 
 
 def _line(text: str, style: str) -> Text:

@@ -21,6 +21,9 @@ class TargetsTable:
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets
+        # The region is worth a column where it tells targets apart.
+        several = len({target.region for target in targets}) > 1
+        self._facts = ("name", *(["region"] if several else []), "state", "platform")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it as wide as the screen allows."""
@@ -29,18 +32,18 @@ class TargetsTable:
         yield wide if fits else self._narrow()
 
     def _wide(self) -> Table:
-        table = _table("target", "name", "state", "platform", "reached by")
+        table = _table("target", *self._facts, "reached by")
         for target in self._targets:
-            table.add_row(*(_cell(text) for text in _facts(target)), _reach(target))
+            facts = (_cell(getattr(target, fact)) for fact in self._facts)
+            table.add_row(Text(target.id), *facts, _reach(target))
         return table
 
     def _narrow(self) -> Table:
         table = _table("target", "reached by")
         table.columns[0].no_wrap = True
         for target in self._targets:
-            key, *facts = _facts(target)
-            known = _cell(", ".join(fact for fact in facts if fact))
-            table.add_row(_cell(key), Text("\n").join(part for part in (known, _reach(target)) if part))
+            known = _cell(", ".join(filter(None, (getattr(target, fact) for fact in self._facts))))
+            table.add_row(Text(target.id), Text("\n").join(part for part in (known, _reach(target)) if part))
         return table
 
 
@@ -49,10 +52,6 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _facts(target: Target) -> tuple[str, ...]:
-    return target.id, target.name, target.state, target.platform
 
 
 def _cell(text: str) -> Text:
@@ -66,7 +65,7 @@ def _reach(target: Target) -> Text:
 def plan_view(plan: Plan) -> RenderableType:
     """What `--dry-run` shows."""
     parts: list[RenderableType] = [
-        Text(f"run {plan.run_id} in {plan.region}", style="bold"),
+        Text(f"run {plan.run_id} in {', '.join(plan.regions)}", style="bold"),
         Text(f"script: {one_line(plan.script)}"),
         Text(f"files: {files_line(plan)}"),
     ]
