@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,17 +139,33 @@ def distribution(release: Path = Path("/etc/os-release")) -> tuple[str, str]:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder that scripts wrote in, whatever modes they left."""
-
-    def retry(function: Callable[[str], object], path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            Path(path).parent.chmod(stat.S_IRWXU)
-            Path(path).chmod(stat.S_IRWXU)
-            function(path)
-
+    """Delete a folder that scripts wrote in, whatever modes they left; what is no folder, or gone, is let be."""
     # Processes that die at this moment may still write: another look finds what the last one missed.
     for _ in range(REMOVALS):
-        shutil.rmtree(folder, onerror=retry)
-        if not folder.exists():
+        if not folder.is_dir() or folder.is_symlink():
             return
-        time.sleep(0.02)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            _unlock(folder)
+            time.sleep(0.02)
+
+
+def _unlock(name: Path | str, parent: int | None = None) -> None:
+    """Let the owner into a directory and all beneath it. No link is followed, so nothing outside changes."""
+    with contextlib.suppress(OSError), _opened(name, os.O_PATH | os.O_NOFOLLOW, parent) as place:
+        # What was opened by O_PATH can be changed by this name only (open(2)), and this name means that very directory.
+        same = f"/proc/self/fd/{place}"
+        Path(same).chmod(stat.S_IRWXU)
+        with _opened(same, os.O_RDONLY) as directory, os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _unlock(entry.name, directory)
+
+
+@contextlib.contextmanager
+def _opened(name: Path | str, flags: int, parent: int | None = None) -> Iterator[int]:
+    fd = os.open(name, flags | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,3 +1,7 @@
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,5 +60,47 @@ def test_a_folder_is_removed_whatever_modes_were_left_in_it(tmp_path: Path) -> N
     assert not (tmp_path / "folder").exists()
 
 
+def test_a_folder_with_a_mode_of_its_own_is_removed_and_its_parent_keeps_its_own(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "folder").mkdir(mode=0)
+    container.remove(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
 def test_removing_what_is_gone_is_harmless(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
     container.remove(tmp_path / "none")
+    container.remove(tmp_path / "no" / "parent")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
+def test_removing_a_link_changes_nothing_where_it_leads(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o750)
+    (tmp_path / "link").symlink_to(elsewhere)
+    container.remove(tmp_path / "link")
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o750
+
+
+def test_removing_never_changes_what_links_in_a_folder_lead_to(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch(mode=0o640)
+    (outside / "file").chmod(0o640)
+    folder = tmp_path / "folder"
+    locked = folder / "locked"
+    locked.mkdir(parents=True)
+    (locked / "to-file").symlink_to(outside / "file")
+    (locked / "to-directory").symlink_to(outside)
+    outside.chmod(0o550)
+    locked.chmod(0o500)
+    # Root needs no change of any mode, unless it has none of its rights.
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    program = (
+        "import pathlib, sys; from ssm_deployer.sandbox import container; container.remove(pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([*powerless, sys.executable, "-c", program, folder], check=True)
+    assert not folder.exists()
+    assert stat.S_IMODE((outside / "file").stat().st_mode) == 0o640
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o550
