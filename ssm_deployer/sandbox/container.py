@@ -29,6 +29,8 @@ OWN = {
     "home": "/home",
     "srv": "/srv",
 }
+# What root writes below /proc changes the host's kernel: a mount over each denies it. bwrap covers only some.
+KERNEL = ("sys", "sysrq-trigger", "irq", "bus", "acpi", "fs", "scsi")
 VOLATILE = ("tmp", "run")
 SHARED = ("tmp", "var-tmp")
 # What root may do in a container by common default, without making device nodes: it must be able to chown, to switch
@@ -90,6 +92,8 @@ def bubblewrap(folder: Path, traits: Traits) -> list[str]:
             else:
                 command += ["--bind", str(folder / name), target]
     command += ["--proc", "/proc", "--dev", "/dev"]
+    kernel = [path for path in (f"/proc/{name}" for name in KERNEL) if Path(path).exists()]
+    command += [argument for path in kernel for argument in ("--ro-bind", path, path)]
     command += [argument for path in _python() for argument in ("--ro-bind", path, path)]
     command += ["--bind", str(folder / "sbin"), "/usr/local/sbin"] if Path("/usr/local/sbin").is_dir() else []
     command += ["--ro-bind", str(SUPERVISOR), "/run/ssm-agent-worker.py"]

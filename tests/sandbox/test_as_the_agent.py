@@ -285,6 +285,14 @@ def test_the_host_is_read_only(run: Run) -> None:
     assert "Read-only file system" in run("touch /etc/x /usr/x")["StandardErrorContent"]
 
 
+def test_the_settings_of_the_kernel_can_be_read_and_not_written(run: Run) -> None:
+    answer = run(
+        "cat /proc/sys/kernel/ostype; true > /proc/sys/kernel/core_pattern; test -w /proc/sysrq-trigger && echo w"
+    )
+    assert answer["StandardOutputContent"] == "Linux\n"
+    assert "Read-only file system" in answer["StandardErrorContent"]
+
+
 def test_the_aws_command_line_works_as_a_foreign_client(account: Account) -> None:
     aws = Path(sys.executable).with_name("aws")
     env = {**os.environ, **launch.exports(account), "AWS_PAGER": "", "HOME": "/nonexistent"}
