@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+MAX_WAIT = 3_600.0
+"""Seconds; epoll takes no more than 24.8 days (epoll_wait(2): milliseconds in an int)."""
+
 Tick = Callable[[], float | None]
 
 
@@ -58,7 +61,7 @@ class Loop:
         while not self._stopping:
             with self._lock:
                 due = self._tick()
-            wait = None if due is None else max(0.0, due - self._clock())
+            wait = None if due is None else min(max(0.0, due - self._clock()), MAX_WAIT)
             for key, _ in self._selector.select(wait):
                 with self._lock:
                     # One callback may have made another's source go away.

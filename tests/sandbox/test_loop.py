@@ -84,3 +84,13 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < limit
         threading.Event().wait(0.005)
+
+
+@pytest.mark.parametrize("seconds", [30 * 86_400, 1e308, float("inf")])
+def test_a_deadline_that_is_far_away_does_not_end_it(bench: Bench, seconds: float) -> None:
+    bench.due = time.time() + seconds
+    bench.loop.wake()
+    until(lambda: bench.ticks == 2)
+    threading.Event().wait(0.05)
+    bench.loop.wake()
+    until(lambda: bench.ticks == 3)
