@@ -85,7 +85,7 @@ def test_it_stays_small_with_everything_on() -> None:
 
 def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) -> None:
     sources = {name: url(name, "TOKEN%2Fx%3D") for name in ("script", "bundle", "inputs")}
-    text = build(job(**sources))
+    text = build(job(**sources), readable=True)
     assert text.count("TOKEN%2Fx%3D") == 1
     header = text.partition("have()")[0]
     script = tmp_path / "header.sh"
@@ -194,7 +194,8 @@ def test_scripts_of_any_other_kind_are_let_through(content: bytes) -> None:
         ([], {"DEPLOY_FILES_DIR": "/"}, "set by ssm-deploy"),
         ([], {"SSM_DEPLOY_RUN_ID": ""}, "set by ssm-deploy"),
         (["x" * 131_072], {}, "argument 1 is longer"),
-        (["x" * 130_000] * 12, {}, "too large"),
+        (["x" * 130_000] * 15, {}, "too large"),
+        ([""] * 220_000, {}, "too large"),
     ],
 )
 def test_arguments_and_environment_that_no_process_can_have_are_refused(

@@ -2,9 +2,12 @@
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# more A B: whether A is greater than B, which has nine digits at most. mksh counts in 32 bits.
+more() { [ ${#1} -gt 9 ] || [ "$1" -gt "$2" ]; }
+
 # now: set `up`, seconds on a clock that nobody sets: a step of the wall clock must not look like a deadline.
 now() {
-  { read -r up _ </proc/uptime; } 2>/dev/null || up=$(date +%s)
+  read -r up _ </proc/uptime
   up=${up%%.*}
 }
 
@@ -21,6 +24,9 @@ born() {
   born=$1
 }
 
+# same PID BORN: whether it is still that process.
+same() { born "$1" && [ "$born" = "$2" ]; }
+
 record() {
   ended=$(date +%s)
   printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s' \
@@ -36,39 +42,61 @@ plain() {
   printf '%s' "$1" | tr '\n' ' ' | sed 's/?[^ ]*//g' | tr -cd ' !#-[]-~' | cut -c 1-240
 }
 
-# refuse WORD DETAIL: the script was not run, and this is why.
+# refuse WORD DETAIL: the script was not run, or not again after its reboot, and this is why.
 refuse() {
   exec 2>&4
   outcome=refused error=$1
   detail=$(plain "$2")
   # What failed because the guard ended it failed for want of time.
-  dismiss || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
-  leave
+  over || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
   code=${codes#*"$error:"}
   code=${code%% *}
-  record
+  report
+  [ "$resumed" -eq 0 ] || rm -f "$lock/out" "$lock/err"
+  leave
   echo "ssm-deploy: $error: $detail" >&2
   exit "$code"
 }
 
-# leave: end the guard and remove the work directory.
+# leave: let the guard remove the work directory: it goes on should this process be killed meanwhile.
 leave() {
-  dismiss
-  [ -z "$work" ] || erase "$work"
+  [ -z "$guard" ] || { echo end >&9 && wait "$guard"; } 2>/dev/null
+  # Still there: the guard itself was killed, or something is mounted.
+  if [ -d "${work:-/dev/null}" ]; then
+    kill -s KILL -- "-$guard" 2>/dev/null
+    erase "$work"
+  fi
   work=
 }
 
-# erase DIR: remove what is ours, but never what somebody mounted into it.
-erase() {
-  if grep -qF " $1/" /proc/mounts 2>/dev/null; then
-    # Latest first; a name's odd characters are written in octal.
-    sed -n "s|^[^ ]* \\($1/[^ ]*\\) .*|\\1|p" /proc/mounts | sort -r | while read -r point; do
-      umount -l "$(printf '%b' "$point")"
-    done
-    if grep -qF " $1/" /proc/mounts; then
-      echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
-      return
-    fi
-  fi
-  rm -rf "$1" 2>/dev/null || { chmod -R u+rwx "$1"; rm -rf "$1"; }
+# mounted DIR: set `points` to what is mounted on it or in it, the latest first, odd characters as \ooo. DIR is a real
+# path (see survey): the kernel lists no others.
+mounted() {
+  points=
+  while read -r _ point _; do
+    case $point/ in "$1"/*) points="$point $points" ;; esac
+  done </proc/mounts
 }
+
+# erase DIR: remove what is ours, but never what somebody mounted there.
+erase() {
+  mounted "$1"
+  set -f
+  for point in $points; do
+    # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
+    umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
+  done
+  set +f
+  mounted "$1"
+  if [ -n "$points" ]; then
+    echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
+    return
+  fi
+  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+  for item in "$1"/* "$1"/.[!.]*; do
+    [ "$item" = "$1/owner" ] || remove "$item"
+  done
+  [ -e "$1/files" ] || remove "$1"
+}
+
+remove() { rm -rf "$1" || { chmod -R u+rwx "$1" && rm -rf "$1"; }; } 2>/dev/null

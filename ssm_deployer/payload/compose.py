@@ -1,7 +1,10 @@
 """A job → the payload's text: its values, and the sh parts of this package that it needs."""
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from string import ascii_lowercase
 
 from ssm_deployer.errors import UsageError
 from ssm_deployer.payload.job import Job, Source
@@ -31,9 +34,13 @@ def build(job: Job, *, readable: bool = False) -> str:
         UsageError: something in `job` that cannot be put into it.
     """
     delivery = "role" if _by_role(job) else "url"
-    parts = [_part(name.format(delivery=delivery)) for name in _PARTS]
+    body = "\n".join(_part(name.format(delivery=delivery)) for name in _PARTS)
+    names: Mapping[str, str] = {}
+    if not readable:
+        names = short_names(body)
+        body = compact(body, names)
     # The last line is all that runs: a text that was cut does nothing.
-    text = "\n".join([_header(job), *(parts if readable else map(_compact, parts)), _START]) + "\n"
+    text = "\n".join([*_header(job, names), body, _START.format(self=names.get("self", "self"))]) + "\n"
     if len(text) > LARGEST:
         raise UsageError(f"the command would have {len(text)} bytes, more than SSM takes", "use --delivery role")
     return text
@@ -43,7 +50,7 @@ def _by_role(job: Job) -> bool:
     return job.script.location.startswith("s3://")
 
 
-_START = 'self=$0; case ${1:-} in guard) guard "$2" "$3" ;; *) main ;; esac'
+_START = '{self}=$0; case ${{1:-}} in guard) shift; guard "$@" ;; *) main ;; esac'
 
 
 def execution_timeout(job: Job) -> int:
@@ -63,28 +70,39 @@ def execution_timeout(job: Job) -> int:
     return max(seconds, SHORTEST)
 
 
-def _header(job: Job) -> str:
-    by_role = _by_role(job)
-    total = job.script.size + sum(source.size for source in (job.bundle, job.inputs) if source) + job.unpacked_size
+def _header(job: Job, names: Mapping[str, str]) -> list[str]:
+    total = sum(source.size for source in _sources(job).values() if source) + job.unpacked_size
     values = {
         "run": _valid(_RUN_ID, job.run_id, "run id"),
         "timeout": job.timeout,
         "fetch_timeout": job.fetch_timeout,
         "grace": job.grace,
         "lock_seconds": execution_timeout(job) + job.lock_seconds,
+        "patience": MARGIN // 2,
         "need_kib": total // 1024 + 1024,
         "whole_output": WHOLE_OUTPUT,
         "stdout_extract": STDOUT_EXTRACT,
         "stderr_extract": STDERR_EXTRACT,
         "codes": " ".join(f"{word}:{refusal.code}" for word, refusal in REFUSALS.items()),
         "run_as": _valid(_USER, job.run_as, "user") if job.run_as else "",
-        **_source("script", job.script, by_role),
-        **_source("inputs", job.inputs, by_role),
-        **_source("bundle", job.bundle, by_role),
-        **(_service(job) if by_role else {}),
+        **_source("script", job.script),
+        **_source("inputs", job.inputs),
+        **_source("bundle", job.bundle),
+        "bundle_digest": _content_digest(job),
+        **(_service(job) if _by_role(job) else {}),
     }
-    lines = [f"{name}='{value}'" for name, value in values.items()]
-    return _share_token("\n".join(["#!/bin/sh", f"# ssm-deploy payload, run {job.run_id}", "set -u", *lines]))
+    lines = {**_locations(job), **{name: f"'{value}'" for name, value in values.items()}}
+    return [
+        "#!/bin/sh",
+        f"# ssm-deploy payload, run {job.run_id}",
+        "set -u",
+        *(f"{names.get(name, name)}={value}" for name, value in lines.items()),
+    ]
+
+
+def _content_digest(job: Job) -> str:
+    digest = job.bundle_digest or (job.bundle.sha256 if job.bundle else "")
+    return _valid(_SHA256, digest, "digest of the bundle") if digest else ""
 
 
 def _service(job: Job) -> dict[str, str]:
@@ -94,23 +112,36 @@ def _service(job: Job) -> dict[str, str]:
     }
 
 
-def _share_token(text: str) -> str:
-    """Write the signer's session token once: it is a kilobyte or more, the same in every URL."""
-    tokens = re.findall(r"X-Amz-Security-Token=([^&']+)", text)
-    if len(tokens) < 2 or len(set(tokens)) > 1:  # noqa: PLR2004 - one URL has nothing to share with
-        return text
-    start, rest = text.split("set -u\n", 1)
-    return f"{start}set -u\ntoken='{tokens[0]}'\n" + rest.replace(tokens[0], "'\"$token\"'")
+def _sources(job: Job) -> dict[str, Source | None]:
+    return {"script": job.script, "inputs": job.inputs, "bundle": job.bundle}
 
 
-def _source(name: str, source: Source | None, by_role: bool) -> dict[str, str | int]:  # noqa: FBT001 - private
-    if source is None:
-        return {f"{name}_at": "", f"{name}_sum": "", f"{name}_size": 0}
-    return {
-        f"{name}_at": _valid(_S3 if by_role else _URL, source.location, f"location of the {name}"),
-        f"{name}_sum": _valid(_SHA256, source.sha256, f"digest of the {name}"),
-        f"{name}_size": source.size,
+def _locations(job: Job) -> dict[str, str]:
+    """Write the locations, and what they have in common once: the signer's token alone has a kilobyte or more."""
+    pattern = _S3 if _by_role(job) else _URL
+    places = {
+        name: _valid(pattern, source.location, f"location of the {name}").partition("?")
+        for name, source in _sources(job).items()
+        if source
     }
+    base = _common([path for path, _, _ in places.values()])
+    query = _common([query for _, _, query in places.values()])
+    values = {"A": f"'{base}'", "B": f"'{query}'"}
+    for name in _sources(job):
+        path, mark, rest = places.get(name, ("", "", ""))
+        values[f"{name}_at"] = f"$A'{path[len(base) :]}{mark}'$B'{rest[len(query) :]}'" if path else "''"
+    return values
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Give the longest text that all of them begin with."""
+    return texts[0][: next((n for n, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), None)]
+
+
+def _source(name: str, source: Source | None) -> dict[str, str | int]:
+    if source is None:
+        return {f"{name}_sum": "", f"{name}_size": 0}
+    return {f"{name}_sum": _valid(_SHA256, source.sha256, f"digest of the {name}"), f"{name}_size": source.size}
 
 
 def _valid(pattern: re.Pattern[str], value: str, what: str) -> str:
@@ -125,7 +156,35 @@ def _part(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.sh").read_text("utf-8")
 
 
-def _compact(text: str) -> str:
-    """Drop comments and indentation: they are for readers of the package, and size counts here."""
+def compact(text: str, names: Mapping[str, str]) -> str:
+    """Drop comments and indentation, and shorten variables: they are for readers, and here size counts."""
     lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("#"))
+    code = "\n".join(line for line in lines if line and not line.startswith("#"))
+
+    def shorten(found: re.Match[str]) -> str:
+        return re.sub(r"[a-z_0-9]+", lambda word: names.get(word[0], word[0]), found[0])
+
+    return _VARIABLES.sub(shorten, code)
+
+
+def short_names(text: str) -> Mapping[str, str]:
+    """Give each variable of `text` a name of a letter or two."""
+    used = Counter(re.findall(r"\$\{?([a-z_][a-z0-9_]*)", text))
+    short = (first + second for first in ("", *ascii_lowercase) for second in ascii_lowercase)
+    return dict(
+        zip(
+            (name for name, _ in used.most_common()),
+            (name for name in short if name not in {"do", "fi", "if", "in"}),
+            strict=False,
+        )
+    )
+
+
+# Where a word is a variable: expanded, reckoned with, assigned, read, or looped over. Capitals are left alone.
+_VARIABLES = re.compile(
+    r"\$(\{#?)?[a-z_][a-z0-9_]*"
+    r"|\$\(\([^)]*\)\)"
+    r"|(?<![\w$./?&-])[a-z_][a-z0-9_]*(?==)"
+    r"|(?<=\bread -r )[a-z_ ]+"
+    r"|(?<=\bfor )[a-z_]+(?= in )"
+)

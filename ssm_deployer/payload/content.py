@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from ssm_deployer.errors import UsageError
 
 LONGEST_WORD = 131_071  # Linux: MAX_ARG_STRLEN, 32 pages with the final NUL
-LARGEST_INPUTS = 1_500_000  # Linux: a quarter of the 8 MiB stack; the target's own environment needs some of it
+LARGEST_INPUTS = 1_900_000  # Linux: a quarter of the 8 MiB stack; the target's own environment needs some of it
+OF_EACH_WORD = 9  # bytes of that, beside its own: the final NUL and a pointer
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"DEPLOY_FILES_DIR|SSM_DEPLOY_.*")
@@ -22,7 +23,14 @@ def check_script(content: bytes) -> None:
         raise UsageError("the script is empty")
     if content.startswith(b"\x7fELF"):
         return
+    if content.startswith(b"\xef\xbb\xbf#!"):
+        raise UsageError(
+            "the script begins with a byte order mark, which hides its `#!` from Linux",
+            "remove it: sed -i '1s/^\\xef\\xbb\\xbf//' SCRIPT",
+        )
     first = content.split(b"\n", 1)[0]
+    if first.startswith(b"#!") and not first[2:].strip():
+        raise UsageError("the script's `#!` names no interpreter", "write #!/bin/sh, or what else shall run it")
     if first.endswith(b"\r"):
         raise UsageError(
             "the script has Windows line endings (CRLF): its first line would name an interpreter that ends in \\r",
@@ -39,17 +47,17 @@ def inputs(args: Sequence[str | bytes], env: Mapping[str, str | bytes]) -> bytes
     """Make the object that carries the script's arguments and environment, byte for byte.
 
     It is sh text: one `set` that puts NAME=VALUE words before the command's and the arguments after, for `env` to take
-    apart. So a name never becomes a variable of the shell, which has read-only ones.
+    apart. So a name never becomes a variable of the shell, which has read-only ones. Its last line tells that the
+    shell could read it all.
 
     Raises:
         UsageError: a name that is none or is ours, a NUL byte, or more than Linux hands over.
     """
     words = [_pair(name, value) for name, value in env.items()]
     after = [_word(arg, f"argument {number}") for number, arg in enumerate(args, 1)]
-    text = b" ".join([b"set --", *words, b'"$@"', *after]) + b"\n"
-    if len(text) > LARGEST_INPUTS:
+    if sum(len(word) + OF_EACH_WORD for word in (*words, *after)) > LARGEST_INPUTS:
         raise UsageError("the arguments and the environment are too large", "put the data into a file of the bundle")
-    return text
+    return b" ".join([b"set --", *words, b'"$@"', *after]) + b"\nINPUTS=read\n"
 
 
 def _pair(name: str, value: str | bytes) -> bytes:

@@ -8,15 +8,26 @@ fetch() {
     seconds=$((prepare_until - up))
     [ "$seconds" -gt 0 ] || refuse fetch-timeout "$1: not here after $fetch_timeout s${said:+, last $said}"
     http=000 said=
-    if get "$2" "$work/$1"; then
+    get "$2" "$work/$1"
+    tool=$?
+    if [ $tool -eq 0 ]; then
       digest "$work/$1"
       [ "$sum" != "$4" ] || return 0
       [ -n "$sum" ] || refuse no-digest-tool 'none of sha256sum, shasum, openssl, busybox, python3'
       have=$(wc -c <"$work/$1")
       # All of the bytes, but not the right ones: that does not mend itself.
-      [ "$have" -ne "$3" ] || refuse digest "$1: $sum instead of $4"
-      said="$((have)) of $3 bytes"
+      [ "$have" != "$3" ] || refuse digest "$1: $sum instead of $4"
+      said="$have of $3 bytes"
     fi
+    ! cramped || refuse no-place "$work: full while fetching the $1"
+    case $tool in 126 | 127 | 132 | 139)
+      # It cannot be executed, lacks a library, or crashes.
+      broken="$broken, $fetcher is broken"
+      choose_fetcher
+      continue
+      ;;
+    esac
+    [ -n "$said" ] || said=$(plain "$(tail -n 1 "$work/note")")
     from=${2#*://}
     from=${from%%[/?]*}
     case $http in
@@ -48,12 +59,21 @@ digest() {
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
 unpack() {
-  if ! tar -xzpof "$work/bundle" -C "$work/files" 2>"$work/note"; then
-    note=$(cat "$work/note")
-    case $note in
-    *'No space left'*) refuse no-place "$work: full while unpacking" ;;
-    *) refuse unpack "$note" ;;
-    esac
+  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+    ! cramped || refuse no-place "$work: full while unpacking"
+    refuse unpack "$note"
   fi
   rm -f "$work/bundle"
+}
+
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
+cramped() {
+  head -c 65536 /dev/zero >"$work/room" || return 0
+  rm -f "$work/room"
+  return 1
+} 2>/dev/null
+
+usable() {
+  case $broken in *" $1 is broken"*) return 1 ;; esac
+  have "$1"
 }

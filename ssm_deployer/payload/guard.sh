@@ -1,133 +1,176 @@
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
-# cleans up after a payload that was killed. It holds none of the agent's pipes. It blocks on a fifo of which only the
-# payload has the other end: words on it start a deadline, its end means that the payload is gone.
+# removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
+# fifo of which only the payload has the other end: words on it start and end a deadline, its end means that the payload
+# is gone. On a second fifo it says whether a deadline has passed.
 
 # post: start the guard.
 post() {
-  mkfifo "$work/life" || refuse setup 'mkfifo failed'
+  have setsid || refuse setup 'setsid is missing'
+  mkfifo "$work/life" "$work/answer" || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
-  exec 9<>"$work/life"
-  leader=
-  ! have setsid || leader=setsid
+  exec 9<>"$work/life" 8<>"$work/answer"
   # exec: $! must be the guard itself, not a shell that waits for it.
-  # shellcheck disable=SC2086 # may be empty
-  exec $leader sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 9>&- &
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 9>&- &
   guard=$!
+  # For reading only, so that the end of the guard is the end of its answers.
+  exec 8<"$work/answer"
 }
 
-# dismiss: end the guard; fails if a deadline has passed, in which case everything of the script has been stopped.
-dismiss() {
+# over: end the deadline; fails if it has passed, in which case everything of the script has been stopped.
+over() {
   [ -n "$guard" ] || return 0
-  echo end >&9
-  wait "$guard" 2>/dev/null
-  set -- $?
-  guard=
-  [ "$1" -ne 3 ]
+  echo over >&9
+  late=
+  read -r late <&8
+  [ "$late" != late ]
 }
 
 guard() {
-  work=$1 payload=$2 phase='' late=0
+  work=$1 payload=$2 late=${3:-} phase='' pids=''
+  born $$
+  mine=$born
+  born "$payload"
+  its=$born
+  # A shell that cannot fork any more ends: the script has taken all processes that there may be.
+  trap unforked EXIT
+  survey
+  (
+    exec 8>&-
+    [ -n "$late" ] || sweep
+  ) &
+  sweeper=$!
   while read -r word seconds; do
     case $word in
-    end) relieve ;;
+    end) break ;;
+    over)
+      phase=over
+      echo "${late:-in time}" >&8
+      ;;
     late-"$phase")
-      late=3
+      late=late
       strike
       ;;
     late-*) ;; # of a phase that ended in time
     *)
       phase=$word
-      [ "$phase" != script ] || { while sleep 5; do thin 6 && thin 7; done; } &
+      [ "$phase" != script ] || (
+        exec 8>&-
+        while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
+      ) &
       # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
-      { sleep "$seconds" && echo "late-$phase" >/proc/$$/fd/0; } &
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "late-$phase" >/proc/$$/fd/0
+      ) &
       ;;
     esac
   done
-  strike
+  # What a script that has ended left running was meant to stay.
+  [ "$word$phase" != "$phase" ] || [ "$phase" = over ] || strike
   erase "$work"
-  relieve
+  wait "$sweeper"
+  # This group: the guard and what it has in the background.
+  kill -s KILL 0
 }
 
 # thin FD: give the disk back what the script wrote long ago, so that endless output does not fill it. The size stays,
 # and the end, which is all that is shown. Where fallocate is missing, as on busybox, the output stays whole.
 thin() {
   size=$(wc -c <"/proc/$payload/fd/$1") || return
-  [ "$size" -le "$whole_output" ] || fallocate -p -o 0 -l $((size - 1048576)) "/proc/$payload/fd/$1"
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$size" "$whole_output" || fallocate -p -o 0 -l "$(expr "$size" - 1048576)" "/proc/$payload/fd/$1"
 }
 
-# relieve: end this group: the guard and what it has in the background. TERM is for where that needs telling, as a
-# handled signal is missed by a child that was forked a moment ago.
-relieve() {
-  if have setsid; then
-    [ $late -ne 0 ] || kill -s KILL 0
-    trap : TERM
-    kill -s TERM 0
-  fi
-  exit $late
-}
-
-# strike: TERM for everything of the script, time to obey, then KILL until nothing is left.
+# strike: TERM for everything of the script, time to obey, then KILL until nothing is left, but not for ever: the report
+# shall come in any case.
 # shellcheck disable=SC2086 # $prey is a list
 strike() {
-  prey
-  [ -n "$prey" ] || return
-  kill -s TERM $prey
-  kill -s CONT $prey
   now
   until=$((up + grace))
-  while [ "$up" -lt "$until" ]; do
-    doze
+  tree
+  # First by what needs no fork, as there may be none to be had.
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  prey
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    sleep 0.1 || sleep 1
     prey
-    [ -n "$prey" ] || return
     now
   done
-  round=0
-  while [ $round -lt 100 ]; do
-    # Stopped first, so that nothing forks between two looks.
-    kill -s STOP $prey
+  until=$((up + patience))
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    hunt tree
+    hunt prey
+    sleep 0.1 || sleep 1
     prey
-    kill -s KILL $prey
-    doze
-    prey
-    [ -n "$prey" ] || return
-    round=$((round + 1))
+    now
   done
 }
 
-doze() { sleep 0.1 || sleep 1; }
+# hunt LOOK: kill what LOOK finds, but stop it first, until there is nothing new, so that nothing forks meanwhile.
+# shellcheck disable=SC2086 # $prey is a list
+hunt() {
+  seen=
+  while
+    $1
+    now
+    [ "$prey" != "$seen" ] && [ "$up" -lt "$until" ]
+  do
+    kill -s STOP $prey
+    seen=$prey
+  done
+  [ -z "$prey" ] || kill -s KILL $prey
+}
 
-# prey: set `prey` to the processes that carry the work directory in their environment, however daemonised, and to all
-# descendants of the payload, whatever their environment; but the guard's.
+# unforked: end the script's processes without any help, and start anew.
+unforked() {
+  now
+  until=$((up + patience))
+  while [ "$up" -lt "$until" ]; do
+    hunt tree
+    [ -n "$prey" ] || break
+  done
+  [ -n "$late" ] || exit
+  exec sh "$self" guard "$work" "$payload" late
+}
+
+# prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,
+# however daemonised.
 prey() {
-  prey=
+  tree
   # shellcheck disable=SC2013 # names without blanks
   for file in $(grep -lF "DEPLOY_FILES_DIR=$work/" /proc/[0-9]*/environ); do
     file=${file#/proc/}
     prey="$prey ${file%/*}"
   done
-  pairs=
+  prey=${prey# }
+}
+
+# tree: set `prey` to all descendants of the payload, whatever their environment, but the guard's; without a fork.
+tree() {
+  for pid in $pids; do unset "P$pid"; done
+  prey='' pids=''
   for file in /proc/[0-9]*/stat; do
     read -r line <"$file" || continue
-    file=${file#/proc/}
+    pid=${file#/proc/}
+    pid=${pid%/*}
+    # The name in parentheses may hold anything.
     line=${line##*") "}
-    case $line in
-    [ZX]*) ;;
-    *)
-      line=${line#??}
-      pairs="$pairs ${file%/*}:${line%% *}"
-      ;;
-    esac
+    state=${line%% *}
+    line=${line#* }
+    parent=${line%% *}
+    # What `eval` is given is made of digits alone.
+    case $parent in '' | *[!0-9]*) continue ;; esac
+    eval "P$pid=$parent"
+    case $state in [!ZX]) pids="$pids $pid" ;; esac
   done
-  tree=" $payload " known=
-  while [ "$tree" != "$known" ]; do
-    known=$tree
-    for pair in $pairs; do
-      case $tree in
-      *" ${pair%:*} "*) ;;
-      *" ${pair#*:} "*) [ "${pair%:*}" = $$ ] || tree="$tree${pair%:*} " ;;
-      esac
+  for pid in $pids; do
+    eval "parent=\$P$pid"
+    while [ "$parent" -gt 1 ] && [ "$parent" != "$payload" ] && [ "$parent" != $$ ]; do
+      eval "parent=\${P$parent:-0}"
     done
+    # So that those after it find it at once.
+    eval "P$pid=$parent"
+    [ "$parent" != "$payload" ] || [ "$pid" = $$ ] || prey="$prey $pid"
   done
-  prey="$prey ${tree#" $payload "}"
-  prey=${prey% }
 }

@@ -24,6 +24,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         run_id: letters, digits and dashes.
         script: what to run.
         bundle: a tar.gz to unpack into `DEPLOY_FILES_DIR`; without one that directory is empty.
+        bundle_digest: what the record shall call the bundle, by default its sha256: 64 hex digits.
         unpacked_size: of the bundle, in bytes; looked at before it is fetched.
         inputs: what `payload.inputs` made of the arguments and the environment, if there are any.
         timeout: seconds that the script may run; after a reboot by exit 194 they start anew.
@@ -38,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     script: Source
     bundle: Source | None = None
+    bundle_digest: str = ""
     unpacked_size: int = 0
     inputs: Source | None = None
     timeout: int

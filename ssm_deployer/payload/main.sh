@@ -4,16 +4,17 @@ main() {
   exec </dev/null 4>&2
   cd / || exit
   umask 077
+  # A script may `kill 0`. What is handled here is as it was in whatever is started.
+  trap : HUP INT QUIT TERM
   orient
   lock
   become
-  sweep
-  settle
+  # What killed payloads left may be what is in the way. Else the guard removes it, in nobody's way.
+  settle || { sweep; settle; } || refuse no-place "$reasons"
   post
   now
-  prepare_until=$((up + fetch_timeout))
   # Later than that by a second, so that it never meets a script that was just started.
-  echo "prepare $((fetch_timeout + 1))" >&9
+  echo "prepare $((prepare_until + 1 - up))" >&9
   # The shell would tell of what the guard ends.
   prepare 2>/dev/null
   execute
@@ -39,8 +40,12 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' out_sum='' err_sum=''
-  code=0 signal=0 script_seconds=0 out_size=0 err_size=0 resumed=0
+  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
+  # It has the clock, the processes and the open files.
+  [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
+  now
+  prepare_until=$((up + fetch_timeout))
   survey
 }
 
@@ -52,7 +57,7 @@ prepare() {
   if [ -n "$bundle_at" ]; then
     fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
     unpack
-    bundle=$bundle_sum
+    bundle=$bundle_digest
   fi
   arrange
   now
@@ -61,9 +66,9 @@ prepare() {
 }
 
 # finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
-# success, 169 gets text added. The record has the true one.
+# success, 169 gets text added; and 194 where there shall be no reboot. The record has the true one.
 finish() {
   [ "$outcome" != timed-out ] || code=124
-  case $code in 137 | 168 | 169) code=1 ;; esac
+  case $code in 137 | 168 | 169 | 194) code=1 ;; esac
   exit "$code"
 }

@@ -1,14 +1,30 @@
 # Where the files go, and what killed payloads left there.
 
-# survey: set `bases`, where files may go, and `lock_roots`, which outlive a reboot unless TMPDIR says otherwise.
+# survey: set `bases`, where files may go, and `lock_roots`. Their first is the agent's own: if a reboot empties it, the
+# agent has forgotten the command as well.
 survey() {
   bases='/tmp /var/tmp /var/lib /run /root'
   lock_roots='/var/lib /run /var/tmp'
+  # For targets that share their /var/lib, as a sandbox's plain directories do. No use for TMPDIR here: another start
+  # may have another one.
+  lock_roots=${SSM_DEPLOY_STATE_DIR:-$lock_roots}
+  unset SSM_DEPLOY_STATE_DIR
   # A name that needs no quoting anywhere is part of being usable.
   case ${TMPDIR:-} in
   *[!A-Za-z0-9/._,+@:~-]*) ;;
-  /*) bases="$TMPDIR $bases" lock_roots="$TMPDIR $lock_roots" ;;
+  /*) bases="$TMPDIR $bases" ;;
   esac
+  # shellcheck disable=SC2086 # names without blanks
+  set -- $bases
+  bases=
+  for base in "$@"; do
+    # The real one: what is mounted there is known by it.
+    real=$(cd "$base" 2>/dev/null && pwd -P)
+    case ${real:-$base} in
+    / | *[!A-Za-z0-9/._,+@:~-]*) ;;
+    *) bases="$bases ${real:-$base}" ;;
+    esac
+  done
   pid_space=$(readlink /proc/self/ns/pid 2>/dev/null) || pid_space=none
 }
 
@@ -19,12 +35,16 @@ ours() { [ -d "$1" ] && [ -O "$1" ] && [ ! -L "$1" ]; }
 sweep() {
   for base in $bases; do
     for old in "$base"/deploy_files_*_*; do
-      { ours "$old" && read -r pid was space <"$old/owner"; } || continue
-      born "$pid"
-      [ "$space" != "$pid_space" ] || [ "$born" = "$was" ] || erase "$old"
+      ours "$old" || continue
+      if read -r pid was space <"$old/owner"; then
+        [ "$space" != "$pid_space" ] || same "$pid" "$was" || erase "$old"
+      else
+        # Of a payload that was killed before it could write the owner, or after it had removed all else: it is empty.
+        rmdir "$old"
+      fi
     done
   done
-}
+} 2>/dev/null
 
 # settle: make the work directory in the first place where it can be made, filled and executed from.
 settle() {
@@ -35,7 +55,7 @@ settle() {
     work=
     reasons="$reasons$base: $reason; "
   done
-  refuse no-place "$reasons"
+  return 1
 }
 
 # occupy BASE: set `work`, or `reason`.
@@ -44,7 +64,7 @@ occupy() {
   [ -d "$1" ] || return
   room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
   reason="$room KiB free, $need_kib needed"
-  [ "${room:-$need_kib}" -ge "$need_kib" ] || return
+  more "${room:-$need_kib}" $((need_kib - 1)) || return
   reason='not writable'
   for again in '' _1 _2 _3; do
     # Plain mkdir follows no link and takes over nothing that someone else has put there.
@@ -56,7 +76,7 @@ occupy() {
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
-  mkdir "$work/files" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
+  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
   [ -z "$as" ] || chmod 711 "$work"
   reason='no program in it can be executed'
   # shellcheck disable=SC2086 # a prefix of several words

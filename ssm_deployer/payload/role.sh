@@ -2,13 +2,13 @@
 
 choose_fetcher() {
   region=${region:-${AWS_SSM_REGION_NAME:-}}
-  if have aws; then
+  if usable aws; then
     fetcher=aws
-  elif have curl && curl_signs; then
-    fetcher=sigv4
+  elif usable curl && curl_signs; then
+    fetcher=curl
     borrow
   else
-    refuse no-fetch-tool 'neither the AWS CLI nor curl 7.88 or later'
+    refuse no-fetch-tool "neither the AWS CLI nor curl 7.88 or later$broken"
   fi
 }
 
@@ -20,29 +20,29 @@ curl_signs() {
   [ $((${1:-0} * 1000 + ${2:-0})) -ge 7088 ]
 }
 
-# get s3://BUCKET/KEY FILE: set `http`, the status or 000, and where it fails, `said`.
+# get s3://BUCKET/KEY FILE: set `http`, the status or 000, and `said` where the last line of the note does not say it.
 get() {
   bucket=${1#s3://}
   key=${bucket#*/}
   bucket=${bucket%%/*}
   case $fetcher in
   aws) by_aws "$2" ;;
-  sigv4) by_sigv4 "$2" ;;
-  esac 2>"$work/note" && return
-  [ -n "$said" ] || said=$(plain "$(tail -n 1 "$work/note")")
-  return 1
+  curl) by_sigv4 "$2" ;;
+  esac 2>"$work/note"
 }
 
+# The home is that of whom it runs as: what a user's ~/.aws names is not to be started by root.
 by_aws() {
-  HOME=$home aws s3api get-object --bucket "$bucket" --key "$key" ${region:+--region "$region"} \
+  HOME=$(home_of "$(own_name)") aws s3api get-object --bucket "$bucket" --key "$key" ${region:+--region "$region"} \
     ${endpoint:+--endpoint-url "$endpoint"} "$1" >/dev/null && http=200 && return
+  set -- $?
   said=$(sed -n 's/.*error occurred (\([A-Za-z0-9]*\)).*/\1/p' "$work/note")
   case $said in
   *[Tt]imeout* | SlowDown | InternalError | ServiceUnavailable) ;;
   ?*) http=403 ;;
   *) ! grep -q credentials "$work/note" || refuse no-credentials "$(cat "$work/note")" ;;
   esac
-  return 1
+  return "$1"
 }
 
 # borrow: set the role's temporary credentials, from IMDSv2.
@@ -71,6 +71,6 @@ by_sigv4() {
     echo "aws-sigv4 = \"aws:amz:$region:s3\""
     echo "header = \"x-amz-security-token: $session\""
     echo 'header = "x-amz-content-sha256: UNSIGNED-PAYLOAD"'
-  } | curl -q -sS -f --connect-timeout 10 --max-time "$seconds" -o "$1" -w '%{http_code}' -K -)
+  } | curl -q -sS -f --connect-timeout 10 --max-time "$seconds" -o "$1" -w '%{http_code}' -K -) || return
   [ "$http" = 200 ]
 }

@@ -2,12 +2,8 @@
 
 # become: set `as`, the prefix that makes a command the user's, and `user` and `home`.
 become() {
-  user=$run_as
-  [ -n "$user" ] || user=$(id -un 2>/dev/null) || user=root
-  entry=$(getent passwd "$user" 2>/dev/null || grep "^$user:" /etc/passwd)
-  home=${entry%:*}
-  home=${home##*:}
-  [ -n "$home" ] || home=/
+  user=${run_as:-$(own_name)}
+  home=$(home_of "$user")
   [ -n "$run_as" ] || return 0
   { uid=$(id -u "$user") && gid=$(id -g "$user"); } 2>/dev/null || refuse no-user "$user"
   # All of them stay in the agent's process group, and all but runuser leave no process in between.
@@ -20,6 +16,15 @@ become() {
     ! $as true 2>/dev/null || return 0
   done
   refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+}
+
+own_name() { id -un 2>/dev/null || echo root; }
+
+home_of() {
+  entry=$(getent passwd "$1" 2>/dev/null || grep "^$1:" /etc/passwd)
+  entry=${entry%:*}
+  entry=${entry##*:}
+  echo "${entry:-/}"
 }
 
 # identify: set `interpreter`, empty if the kernel can execute the script as it is.
@@ -42,17 +47,13 @@ identify() {
 # arrange: everything that the script needs to find.
 arrange() {
   chmod 700 "$work/script"
-  { : >"$work/notice" && : >"$work/out" && : >"$work/err"; } || refuse no-place "$work: full"
-  if [ "$resumed" -gt 0 ]; then
-    cat "$lock/out" >>"$work/out"
-    cat "$lock/err" >>"$work/err"
-    rm -f "$lock/out" "$lock/err"
-  fi
+  # Not `:`, whose failure to redirect would be the end of this shell.
+  { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
+  [ "$resumed" -eq 0 ] || rm -f "$out" "$err"
   [ -z "$as" ] || chown -Rh "$uid:$gid" "$work/files" "$work/script" "$work/out" "$work/err"
   # The script may remove its own directory; what is open stays readable.
   exec 5<>"$work/notice" 6<"$work/out" 7<"$work/err"
   notice=/proc/$$/fd/5 out=/proc/$$/fd/6 err=/proc/$$/fd/7
-  [ -e "$out" ] || notice=$work/notice out=$work/out err=$work/err
 }
 
 # execute: run the script, in the foreground, since SIGINT and SIGQUIT are ignored in the background. Set `code`.
@@ -62,13 +63,17 @@ execute() {
   # shellcheck disable=SC2086 # may be empty
   set -- $interpreter "$work/script"
   # Not in the subshell: a shell that cannot read it must fail as itself, not in the name of the script.
-  # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after
-  [ -z "$inputs_at" ] || . "$work/inputs"
+  if [ -n "$inputs_at" ]; then
+    INPUTS=
+    # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after, and sets INPUTS when all was read
+    . "$work/inputs"
+    [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
+  fi
   echo "script $timeout" >&9
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.
-      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 9>&-
+      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
       cd "$work/files" && umask 022
       unset OLDPWD
       # shellcheck disable=SC2086 # a prefix of several words
@@ -90,7 +95,7 @@ judge() {
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  dismiss || outcome=timed-out
+  over || outcome=timed-out
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.
@@ -100,25 +105,33 @@ mute() {
   [ "$1" -lt 256 ] && [ ! -s "$notice" ]
 }
 
-report() {
+# measure: set the sizes of all that was written, also of what was not kept over a reboot.
+measure() {
   # shellcheck disable=SC2046 # sizes and names
   set -- $(wc -c "$out" "$err")
   out_size=$1 err_size=$3
-  out_sum=$(fingerprint "$out" "$out_size")
-  err_sum=$(fingerprint "$err" "$err_size")
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  [ "$resumed" -eq 0 ] || out_size=$(expr "$1" + "$out_lost") err_size=$(expr "$3" + "$err_lost")
+}
+
+report() {
+  measure
+  out_sum=$(fingerprint "$out" "$out_size" "$out_lost")
+  err_sum=$(fingerprint "$err" "$err_size" "$err_lost")
   record
   extract "$out" "$out_size" "$stdout_extract"
   extract "$err" "$err_size" "$stderr_extract" >&2
 }
 
 fingerprint() {
-  [ "$2" -le "$whole_output" ] || return
+  ! more "$2" "$whole_output" && [ "$3" = 0 ] || return
   digest "$1"
   echo "$sum" | cut -c 1-16
 }
 
 # extract FILE SIZE LIMIT: the end of it. The agent would keep the beginning.
 extract() {
-  [ "$2" -le "$3" ] || echo "[... $(($2 - $3)) bytes left out]"
-  [ "$2" -eq 0 ] || tail -c "$3" "$1"
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$2" "$3" || echo "[... $(expr "$2" - "$3") bytes left out]"
+  [ "$2" = 0 ] || tail -c "$3" "$1"
 }

@@ -97,6 +97,7 @@ class Instance:
         if self._host.isolation == PLAIN:
             env |= {
                 "TMPDIR": str(self.folder / "tmp"),
+                "SSM_DEPLOY_STATE_DIR": str(self._inside()),  # else the locks would be in the host's own /var/lib
                 "PATH": f"{self.folder / 'sbin'}:{env['PATH']}",
             }
         orchestration = _orchestration(self._id, command_id)

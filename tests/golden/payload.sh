@@ -1,33 +1,40 @@
 #!/bin/sh
 # ssm-deploy payload, run 20261124-abc
 set -u
+A='https://bucket-name.s3.eu-west-1.amazonaws.com/prefix/20261124-abc/'
+B='X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261124%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20261124T101112Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000'
+script_at=$A'script?'$B''
+inputs_at=$A'inputs?'$B''
+bundle_at=$A'bundle?'$B''
 run='20261124-abc'
 timeout='300'
 fetch_timeout='60'
 grace='10'
 lock_seconds='7600'
+patience='15'
 need_kib='5910'
 whole_output='268435456'
 stdout_extract='20000'
 stderr_extract='7000'
 codes='no-fetch-tool:70 download:71 fetch-timeout:72 digest:73 no-digest-tool:74 no-place:75 unpack:76 duplicate:77 no-user:78 no-interpreter:79 no-lock:80 no-credentials:81 setup:82'
 run_as='deploy'
-script_at='https://bucket-name.s3.eu-west-1.amazonaws.com/prefix/20261124-abc/script?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261124%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20261124T101112Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000'
 script_sum='abababababababababababababababababababababababababababababababab'
 script_size='1234'
-inputs_at='https://bucket-name.s3.eu-west-1.amazonaws.com/prefix/20261124-abc/inputs?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261124%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20261124T101112Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000'
 inputs_sum='abababababababababababababababababababababababababababababababab'
 inputs_size='1234'
-bundle_at='https://bucket-name.s3.eu-west-1.amazonaws.com/prefix/20261124-abc/bundle?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261124%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20261124T101112Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000'
 bundle_sum='abababababababababababababababababababababababababababababababab'
 bundle_size='1234'
+bundle_digest='abababababababababababababababababababababababababababababababab'
 # What every part uses: time, the record, refusal, removal.
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# more A B: whether A is greater than B, which has nine digits at most. mksh counts in 32 bits.
+more() { [ ${#1} -gt 9 ] || [ "$1" -gt "$2" ]; }
+
 # now: set `up`, seconds on a clock that nobody sets: a step of the wall clock must not look like a deadline.
 now() {
-  { read -r up _ </proc/uptime; } 2>/dev/null || up=$(date +%s)
+  read -r up _ </proc/uptime
   up=${up%%.*}
 }
 
@@ -44,6 +51,9 @@ born() {
   born=$1
 }
 
+# same PID BORN: whether it is still that process.
+same() { born "$1" && [ "$born" = "$2" ]; }
+
 record() {
   ended=$(date +%s)
   printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s' \
@@ -59,54 +69,92 @@ plain() {
   printf '%s' "$1" | tr '\n' ' ' | sed 's/?[^ ]*//g' | tr -cd ' !#-[]-~' | cut -c 1-240
 }
 
-# refuse WORD DETAIL: the script was not run, and this is why.
+# refuse WORD DETAIL: the script was not run, or not again after its reboot, and this is why.
 refuse() {
   exec 2>&4
   outcome=refused error=$1
   detail=$(plain "$2")
   # What failed because the guard ended it failed for want of time.
-  dismiss || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
-  leave
+  over || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
   code=${codes#*"$error:"}
   code=${code%% *}
-  record
+  report
+  [ "$resumed" -eq 0 ] || rm -f "$lock/out" "$lock/err"
+  leave
   echo "ssm-deploy: $error: $detail" >&2
   exit "$code"
 }
 
-# leave: end the guard and remove the work directory.
+# leave: let the guard remove the work directory: it goes on should this process be killed meanwhile.
 leave() {
-  dismiss
-  [ -z "$work" ] || erase "$work"
+  [ -z "$guard" ] || { echo end >&9 && wait "$guard"; } 2>/dev/null
+  # Still there: the guard itself was killed, or something is mounted.
+  if [ -d "${work:-/dev/null}" ]; then
+    kill -s KILL -- "-$guard" 2>/dev/null
+    erase "$work"
+  fi
   work=
 }
 
-# erase DIR: remove what is ours, but never what somebody mounted into it.
-erase() {
-  if grep -qF " $1/" /proc/mounts 2>/dev/null; then
-    # Latest first; a name's odd characters are written in octal.
-    sed -n "s|^[^ ]* \\($1/[^ ]*\\) .*|\\1|p" /proc/mounts | sort -r | while read -r point; do
-      umount -l "$(printf '%b' "$point")"
-    done
-    if grep -qF " $1/" /proc/mounts; then
-      echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
-      return
-    fi
-  fi
-  rm -rf "$1" 2>/dev/null || { chmod -R u+rwx "$1"; rm -rf "$1"; }
+# mounted DIR: set `points` to what is mounted on it or in it, the latest first, odd characters as \ooo. DIR is a real
+# path (see survey): the kernel lists no others.
+mounted() {
+  points=
+  while read -r _ point _; do
+    case $point/ in "$1"/*) points="$point $points" ;; esac
+  done </proc/mounts
 }
+
+# erase DIR: remove what is ours, but never what somebody mounted there.
+erase() {
+  mounted "$1"
+  set -f
+  for point in $points; do
+    # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
+    umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
+  done
+  set +f
+  mounted "$1"
+  if [ -n "$points" ]; then
+    echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
+    return
+  fi
+  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+  for item in "$1"/* "$1"/.[!.]*; do
+    [ "$item" = "$1/owner" ] || remove "$item"
+  done
+  [ -e "$1/files" ] || remove "$1"
+}
+
+remove() { rm -rf "$1" || { chmod -R u+rwx "$1" && rm -rf "$1"; }; } 2>/dev/null
 
 # Where the files go, and what killed payloads left there.
 
-# survey: set `bases`, where files may go, and `lock_roots`, which outlive a reboot unless TMPDIR says otherwise.
+# survey: set `bases`, where files may go, and `lock_roots`. Their first is the agent's own: if a reboot empties it, the
+# agent has forgotten the command as well.
 survey() {
   bases='/tmp /var/tmp /var/lib /run /root'
   lock_roots='/var/lib /run /var/tmp'
+  # For targets that share their /var/lib, as a sandbox's plain directories do. No use for TMPDIR here: another start
+  # may have another one.
+  lock_roots=${SSM_DEPLOY_STATE_DIR:-$lock_roots}
+  unset SSM_DEPLOY_STATE_DIR
   # A name that needs no quoting anywhere is part of being usable.
   case ${TMPDIR:-} in
   *[!A-Za-z0-9/._,+@:~-]*) ;;
-  /*) bases="$TMPDIR $bases" lock_roots="$TMPDIR $lock_roots" ;;
+  /*) bases="$TMPDIR $bases" ;;
   esac
+  # shellcheck disable=SC2086 # names without blanks
+  set -- $bases
+  bases=
+  for base in "$@"; do
+    # The real one: what is mounted there is known by it.
+    real=$(cd "$base" 2>/dev/null && pwd -P)
+    case ${real:-$base} in
+    / | *[!A-Za-z0-9/._,+@:~-]*) ;;
+    *) bases="$bases ${real:-$base}" ;;
+    esac
+  done
   pid_space=$(readlink /proc/self/ns/pid 2>/dev/null) || pid_space=none
 }
 
@@ -117,12 +165,16 @@ ours() { [ -d "$1" ] && [ -O "$1" ] && [ ! -L "$1" ]; }
 sweep() {
   for base in $bases; do
     for old in "$base"/deploy_files_*_*; do
-      { ours "$old" && read -r pid was space <"$old/owner"; } || continue
-      born "$pid"
-      [ "$space" != "$pid_space" ] || [ "$born" = "$was" ] || erase "$old"
+      ours "$old" || continue
+      if read -r pid was space <"$old/owner"; then
+        [ "$space" != "$pid_space" ] || same "$pid" "$was" || erase "$old"
+      else
+        # Of a payload that was killed before it could write the owner, or after it had removed all else: it is empty.
+        rmdir "$old"
+      fi
     done
   done
-}
+} 2>/dev/null
 
 # settle: make the work directory in the first place where it can be made, filled and executed from.
 settle() {
@@ -133,7 +185,7 @@ settle() {
     work=
     reasons="$reasons$base: $reason; "
   done
-  refuse no-place "$reasons"
+  return 1
 }
 
 # occupy BASE: set `work`, or `reason`.
@@ -142,7 +194,7 @@ occupy() {
   [ -d "$1" ] || return
   room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
   reason="$room KiB free, $need_kib needed"
-  [ "${room:-$need_kib}" -ge "$need_kib" ] || return
+  more "${room:-$need_kib}" $((need_kib - 1)) || return
   reason='not writable'
   for again in '' _1 _2 _3; do
     # Plain mkdir follows no link and takes over nothing that someone else has put there.
@@ -154,7 +206,7 @@ occupy() {
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
-  mkdir "$work/files" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
+  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
   [ -z "$as" ] || chmod 711 "$work"
   reason='no program in it can be executed'
   # shellcheck disable=SC2086 # a prefix of several words
@@ -165,10 +217,10 @@ occupy() {
 
 # lock: set `lock` and `resumed`, or refuse.
 lock() {
-  name=$run-$instance
+  name=ssm-deploy/$run-$instance
   for root in $lock_roots; do
-    lock=$root/ssm-deploy/$name
-    if [ -d "$lock" ] && ours "$root/ssm-deploy"; then
+    if held "$root"; then
+      lock=$root/$name
       resume 2>/dev/null || refuse duplicate "$lock is there"
       return
     fi
@@ -176,11 +228,13 @@ lock() {
   for root in $lock_roots; do
     mkdir -m 700 "$root/ssm-deploy" 2>/dev/null
     ours "$root/ssm-deploy" || continue
-    lock=$root/ssm-deploy/$name
+    lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then
-      echo "$command" >"$lock/command"
-      echo $((started + lock_seconds)) >"$lock/expires"
-      forget "$root/ssm-deploy" 2>/dev/null
+      # What kept this start from one root, or another start from this one, may have passed since.
+      for other in $lock_roots; do
+        [ "$other" = "$root" ] || ! held "$other" || refuse duplicate "$other/$name is there"
+      done
+      { echo "$command" >"$lock/command" && extend && forget "${lock%/*}"; } 2>/dev/null
       return
     fi
     [ ! -d "$lock" ] || refuse duplicate "$lock is there"
@@ -188,32 +242,56 @@ lock() {
   refuse no-lock "none of $lock_roots can be written to"
 }
 
+held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
+
+# extend: say until when a duplicate may come, in seconds since boot. The wall clock of a machine without a battery leaps
+# by decades; after a reboot, the same number is only further away.
+extend() { echo $((up + lock_seconds)) >"$lock/expires"; }
+
 # resume: whether this is the agent's second start of the same command, after the reboot that exit 194 asked for. The
 # rename lets only one process have it.
 resume() {
-  read -r first <"$lock/command" || return
-  [ -n "$command" ] && [ "$first" = "$command" ] && mv "$lock/rebooting" "$lock/resumed" || return
-  read -r resumed <"$lock/resumed"
-  echo $((started + lock_seconds)) >"$lock/expires"
+  read -r first <"$lock/command" && [ -n "$command" ] && [ "$first" = "$command" ] || return
+  mv "$lock/rebooting" "$lock/resumed" || return
+  read -r resumed out_size err_size <"$lock/resumed"
+  out=$lock/out err=$lock/err
+  # shellcheck disable=SC2046 # sizes and names
+  set -- $(wc -c "$out" "$err")
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  out_lost=$(expr "$out_size" - "$1") err_lost=$(expr "$err_size" - "$3")
+  extend
 }
 
-# ask_reboot: keep the output so far for the second start, and ask the agent for the reboot.
+# ask_reboot: keep the end of the output for the second start, and ask the agent for the reboot. But not if that start
+# could not tell that it is the second: there would be a third, and so on.
 ask_reboot() {
-  cat "$out" >"$lock/out"
-  cat "$err" >"$lock/err"
-  echo $((resumed + 1)) >"$lock/rebooting"
-  leave
-  exit 194
+  if keep 2>/dev/null; then
+    leave
+    exit 194
+  fi
+  rm -f "$lock/out" "$lock/err"
+  detail="exit 194 without a reboot: $lock would not outlive it, or has no room"
+}
+
+keep() {
+  [ "$lock" = "${lock_roots%% *}/$name" ] && [ -s "$lock/command" ] || return
+  measure
+  tail -c "$stdout_extract" "$out" >"$lock/out" && tail -c "$stderr_extract" "$err" >"$lock/err" &&
+    echo "$((resumed + 1)) $out_size $err_size" >"$lock/next" && mv "$lock/next" "$lock/rebooting"
 }
 
 # forget STATE: remove the locks for which no duplicate can come any more.
 forget() {
   for old in "$1"/*/; do
-    if read -r expires <"${old}expires"; then
-      [ "$expires" -gt "$started" ] || rm -rf "$old"
-    else
-      # Killed before it could say until when; two days is the longest that an agent lets a command run.
-      echo $((started + 345600)) >"${old}expires"
+    expires=
+    read -r expires <"${old}expires"
+    # Two days is the longest that an agent lets a command run. Whatever says more was written in an earlier boot, or
+    # is none of ours; it gets another four.
+    case $expires in '' | *[!0-9]* | ??????????*) expires=$((up + 345601)) ;; esac
+    if [ "$expires" -gt $((up + 345600)) ]; then
+      echo $((up + 345600)) >"${old}expires"
+    elif [ "$expires" -le "$up" ]; then
+      rm -rf "$old"
     fi
   done
 }
@@ -228,15 +306,26 @@ fetch() {
     seconds=$((prepare_until - up))
     [ "$seconds" -gt 0 ] || refuse fetch-timeout "$1: not here after $fetch_timeout s${said:+, last $said}"
     http=000 said=
-    if get "$2" "$work/$1"; then
+    get "$2" "$work/$1"
+    tool=$?
+    if [ $tool -eq 0 ]; then
       digest "$work/$1"
       [ "$sum" != "$4" ] || return 0
       [ -n "$sum" ] || refuse no-digest-tool 'none of sha256sum, shasum, openssl, busybox, python3'
       have=$(wc -c <"$work/$1")
       # All of the bytes, but not the right ones: that does not mend itself.
-      [ "$have" -ne "$3" ] || refuse digest "$1: $sum instead of $4"
-      said="$((have)) of $3 bytes"
+      [ "$have" != "$3" ] || refuse digest "$1: $sum instead of $4"
+      said="$have of $3 bytes"
     fi
+    ! cramped || refuse no-place "$work: full while fetching the $1"
+    case $tool in 126 | 127 | 132 | 139)
+      # It cannot be executed, lacks a library, or crashes.
+      broken="$broken, $fetcher is broken"
+      choose_fetcher
+      continue
+      ;;
+    esac
+    [ -n "$said" ] || said=$(plain "$(tail -n 1 "$work/note")")
     from=${2#*://}
     from=${from%%[/?]*}
     case $http in
@@ -268,229 +357,276 @@ digest() {
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
 unpack() {
-  if ! tar -xzpof "$work/bundle" -C "$work/files" 2>"$work/note"; then
-    note=$(cat "$work/note")
-    case $note in
-    *'No space left'*) refuse no-place "$work: full while unpacking" ;;
-    *) refuse unpack "$note" ;;
-    esac
+  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+    ! cramped || refuse no-place "$work: full while unpacking"
+    refuse unpack "$note"
   fi
   rm -f "$work/bundle"
+}
+
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
+cramped() {
+  head -c 65536 /dev/zero >"$work/room" || return 0
+  rm -f "$work/room"
+  return 1
+} 2>/dev/null
+
+usable() {
+  case $broken in *" $1 is broken"*) return 1 ;; esac
+  have "$1"
 }
 
 # Presigned URLs. They reach the tools by stdin, since anyone on the machine may read an argument list.
 
 choose_fetcher() {
   small_wget=wget
-  if have curl; then
+  if usable curl; then
     fetcher=curl
-  elif have wget; then
+  elif usable wget; then
     # Only GNU's knows --version; the other takes no URL from stdin.
-    fetcher=small_wget
-    ! wget --version >/dev/null 2>&1 || fetcher=wget
-  elif have python3; then
+    fetcher=wget how=by_small_wget
+    ! wget --version >/dev/null 2>&1 || how=by_wget
+  elif usable python3; then
     fetcher=python3
-  elif have busybox; then
-    fetcher=small_wget small_wget='busybox wget'
+  elif usable busybox; then
+    fetcher=busybox how=by_small_wget small_wget='busybox wget'
   else
-    refuse no-fetch-tool 'none of curl, wget, python3, busybox'
+    refuse no-fetch-tool "none of curl, wget, python3, busybox$broken"
   fi
 }
 
-# get URL FILE: set `http`, the status or 000, and where it fails, `said`.
+# get URL FILE: set `http`, the status or 000, and `said` where the last line of the note does not say it.
 get() {
   case $fetcher in
-  curl) by_curl "$1" "$2" ;;
-  wget) by_wget "$1" "$2" ;;
-  small_wget) by_small_wget "$1" "$2" ;;
-  python3) by_python3 "$1" "$2" ;;
-  esac 2>"$work/note" && return
-  [ -n "$said" ] || said=$(plain "$(tail -n 1 "$work/note")")
-  return 1
+  curl | python3) "by_$fetcher" "$1" "$2" ;;
+  *) $how "$1" "$2" ;;
+  esac 2>"$work/note"
 }
 
 by_curl() {
   # -q: root's .curlrc is none of our business. --proto: no way to file: or down to plain http.
   http=$(echo "url = \"$1\"" | curl -q -sS -f -L --max-redirs 3 --proto "=${1%%:*}" --proto-redir "=${1%%:*}" \
-    --connect-timeout 10 --max-time "$seconds" -o "$2" -w '%{http_code}' -K -)
+    --connect-timeout 10 --max-time "$seconds" -o "$2" -w '%{http_code}' -K -) || return
   [ "$http" = 200 ]
 }
 
 by_wget() {
-  echo "$1" | wget -nv -S -O "$2" --tries=1 --timeout=20 --max-redirect=3 -i - && http=200 && return
-  said="wget exit $?" # its own words quote the URL
-  wget_status
+  # --no-config: nor is root's .wgetrc.
+  echo "$1" | wget --no-config -nv -S -O "$2" --tries=1 --timeout=20 --max-redirect=3 -i - && http=200 && return
+  set -- $?
+  said="wget exit $1" # its own words quote the URL
+  wget_status "$1"
 }
 
 # busybox's wget can be told the URL by an argument only. It checks no certificate either; the digest vouches for the
 # content, and that came by way of SSM. No -T: with it Debian 12's (1.35.0) crashes. The guard has a deadline anyway.
 by_small_wget() {
   $small_wget -O "$2" "$1" && http=200 && return
-  wget_status
+  wget_status $?
 }
 
 wget_status() {
   http=$(sed -n 's|.*HTTP/[0-9.]* \([1-5][0-9][0-9]\).*|\1|p' "$work/note" | tail -n 1)
   http=${http:-000}
-  return 1
+  return "$1"
 }
 
 by_python3() {
   http=$(echo "$1" | python3 -I -c '
 import shutil, sys, urllib.error, urllib.request
 url = sys.stdin.readline().strip()
-try: answer = urllib.request.urlopen(url, timeout=20)
+try: answer = urllib.request.urlopen(url, None, 20)
 except urllib.error.HTTPError as error: sys.exit(print(error.code) or 22)
 shutil.copyfileobj(answer, open(sys.argv[1], "wb"))
 print(answer.status)' "$2") && return
+  set -- $?
   http=${http:-000}
-  return 1
+  return "$1"
 }
 
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
-# cleans up after a payload that was killed. It holds none of the agent's pipes. It blocks on a fifo of which only the
-# payload has the other end: words on it start a deadline, its end means that the payload is gone.
+# removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
+# fifo of which only the payload has the other end: words on it start and end a deadline, its end means that the payload
+# is gone. On a second fifo it says whether a deadline has passed.
 
 # post: start the guard.
 post() {
-  mkfifo "$work/life" || refuse setup 'mkfifo failed'
+  have setsid || refuse setup 'setsid is missing'
+  mkfifo "$work/life" "$work/answer" || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
-  exec 9<>"$work/life"
-  leader=
-  ! have setsid || leader=setsid
+  exec 9<>"$work/life" 8<>"$work/answer"
   # exec: $! must be the guard itself, not a shell that waits for it.
-  # shellcheck disable=SC2086 # may be empty
-  exec $leader sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 9>&- &
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 9>&- &
   guard=$!
+  # For reading only, so that the end of the guard is the end of its answers.
+  exec 8<"$work/answer"
 }
 
-# dismiss: end the guard; fails if a deadline has passed, in which case everything of the script has been stopped.
-dismiss() {
+# over: end the deadline; fails if it has passed, in which case everything of the script has been stopped.
+over() {
   [ -n "$guard" ] || return 0
-  echo end >&9
-  wait "$guard" 2>/dev/null
-  set -- $?
-  guard=
-  [ "$1" -ne 3 ]
+  echo over >&9
+  late=
+  read -r late <&8
+  [ "$late" != late ]
 }
 
 guard() {
-  work=$1 payload=$2 phase='' late=0
+  work=$1 payload=$2 late=${3:-} phase='' pids=''
+  born $$
+  mine=$born
+  born "$payload"
+  its=$born
+  # A shell that cannot fork any more ends: the script has taken all processes that there may be.
+  trap unforked EXIT
+  survey
+  (
+    exec 8>&-
+    [ -n "$late" ] || sweep
+  ) &
+  sweeper=$!
   while read -r word seconds; do
     case $word in
-    end) relieve ;;
+    end) break ;;
+    over)
+      phase=over
+      echo "${late:-in time}" >&8
+      ;;
     late-"$phase")
-      late=3
+      late=late
       strike
       ;;
     late-*) ;; # of a phase that ended in time
     *)
       phase=$word
-      [ "$phase" != script ] || { while sleep 5; do thin 6 && thin 7; done; } &
+      [ "$phase" != script ] || (
+        exec 8>&-
+        while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
+      ) &
       # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
-      { sleep "$seconds" && echo "late-$phase" >/proc/$$/fd/0; } &
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "late-$phase" >/proc/$$/fd/0
+      ) &
       ;;
     esac
   done
-  strike
+  # What a script that has ended left running was meant to stay.
+  [ "$word$phase" != "$phase" ] || [ "$phase" = over ] || strike
   erase "$work"
-  relieve
+  wait "$sweeper"
+  # This group: the guard and what it has in the background.
+  kill -s KILL 0
 }
 
 # thin FD: give the disk back what the script wrote long ago, so that endless output does not fill it. The size stays,
 # and the end, which is all that is shown. Where fallocate is missing, as on busybox, the output stays whole.
 thin() {
   size=$(wc -c <"/proc/$payload/fd/$1") || return
-  [ "$size" -le "$whole_output" ] || fallocate -p -o 0 -l $((size - 1048576)) "/proc/$payload/fd/$1"
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$size" "$whole_output" || fallocate -p -o 0 -l "$(expr "$size" - 1048576)" "/proc/$payload/fd/$1"
 }
 
-# relieve: end this group: the guard and what it has in the background. TERM is for where that needs telling, as a
-# handled signal is missed by a child that was forked a moment ago.
-relieve() {
-  if have setsid; then
-    [ $late -ne 0 ] || kill -s KILL 0
-    trap : TERM
-    kill -s TERM 0
-  fi
-  exit $late
-}
-
-# strike: TERM for everything of the script, time to obey, then KILL until nothing is left.
+# strike: TERM for everything of the script, time to obey, then KILL until nothing is left, but not for ever: the report
+# shall come in any case.
 # shellcheck disable=SC2086 # $prey is a list
 strike() {
-  prey
-  [ -n "$prey" ] || return
-  kill -s TERM $prey
-  kill -s CONT $prey
   now
   until=$((up + grace))
-  while [ "$up" -lt "$until" ]; do
-    doze
+  tree
+  # First by what needs no fork, as there may be none to be had.
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  prey
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    sleep 0.1 || sleep 1
     prey
-    [ -n "$prey" ] || return
     now
   done
-  round=0
-  while [ $round -lt 100 ]; do
-    # Stopped first, so that nothing forks between two looks.
-    kill -s STOP $prey
+  until=$((up + patience))
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    hunt tree
+    hunt prey
+    sleep 0.1 || sleep 1
     prey
-    kill -s KILL $prey
-    doze
-    prey
-    [ -n "$prey" ] || return
-    round=$((round + 1))
+    now
   done
 }
 
-doze() { sleep 0.1 || sleep 1; }
+# hunt LOOK: kill what LOOK finds, but stop it first, until there is nothing new, so that nothing forks meanwhile.
+# shellcheck disable=SC2086 # $prey is a list
+hunt() {
+  seen=
+  while
+    $1
+    now
+    [ "$prey" != "$seen" ] && [ "$up" -lt "$until" ]
+  do
+    kill -s STOP $prey
+    seen=$prey
+  done
+  [ -z "$prey" ] || kill -s KILL $prey
+}
 
-# prey: set `prey` to the processes that carry the work directory in their environment, however daemonised, and to all
-# descendants of the payload, whatever their environment; but the guard's.
+# unforked: end the script's processes without any help, and start anew.
+unforked() {
+  now
+  until=$((up + patience))
+  while [ "$up" -lt "$until" ]; do
+    hunt tree
+    [ -n "$prey" ] || break
+  done
+  [ -n "$late" ] || exit
+  exec sh "$self" guard "$work" "$payload" late
+}
+
+# prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,
+# however daemonised.
 prey() {
-  prey=
+  tree
   # shellcheck disable=SC2013 # names without blanks
   for file in $(grep -lF "DEPLOY_FILES_DIR=$work/" /proc/[0-9]*/environ); do
     file=${file#/proc/}
     prey="$prey ${file%/*}"
   done
-  pairs=
+  prey=${prey# }
+}
+
+# tree: set `prey` to all descendants of the payload, whatever their environment, but the guard's; without a fork.
+tree() {
+  for pid in $pids; do unset "P$pid"; done
+  prey='' pids=''
   for file in /proc/[0-9]*/stat; do
     read -r line <"$file" || continue
-    file=${file#/proc/}
+    pid=${file#/proc/}
+    pid=${pid%/*}
+    # The name in parentheses may hold anything.
     line=${line##*") "}
-    case $line in
-    [ZX]*) ;;
-    *)
-      line=${line#??}
-      pairs="$pairs ${file%/*}:${line%% *}"
-      ;;
-    esac
+    state=${line%% *}
+    line=${line#* }
+    parent=${line%% *}
+    # What `eval` is given is made of digits alone.
+    case $parent in '' | *[!0-9]*) continue ;; esac
+    eval "P$pid=$parent"
+    case $state in [!ZX]) pids="$pids $pid" ;; esac
   done
-  tree=" $payload " known=
-  while [ "$tree" != "$known" ]; do
-    known=$tree
-    for pair in $pairs; do
-      case $tree in
-      *" ${pair%:*} "*) ;;
-      *" ${pair#*:} "*) [ "${pair%:*}" = $$ ] || tree="$tree${pair%:*} " ;;
-      esac
+  for pid in $pids; do
+    eval "parent=\$P$pid"
+    while [ "$parent" -gt 1 ] && [ "$parent" != "$payload" ] && [ "$parent" != $$ ]; do
+      eval "parent=\${P$parent:-0}"
     done
+    # So that those after it find it at once.
+    eval "P$pid=$parent"
+    [ "$parent" != "$payload" ] || [ "$pid" = $$ ] || prey="$prey $pid"
   done
-  prey="$prey ${tree#" $payload "}"
-  prey=${prey% }
 }
 
 # The script itself, and the report.
 
 # become: set `as`, the prefix that makes a command the user's, and `user` and `home`.
 become() {
-  user=$run_as
-  [ -n "$user" ] || user=$(id -un 2>/dev/null) || user=root
-  entry=$(getent passwd "$user" 2>/dev/null || grep "^$user:" /etc/passwd)
-  home=${entry%:*}
-  home=${home##*:}
-  [ -n "$home" ] || home=/
+  user=${run_as:-$(own_name)}
+  home=$(home_of "$user")
   [ -n "$run_as" ] || return 0
   { uid=$(id -u "$user") && gid=$(id -g "$user"); } 2>/dev/null || refuse no-user "$user"
   # All of them stay in the agent's process group, and all but runuser leave no process in between.
@@ -503,6 +639,15 @@ become() {
     ! $as true 2>/dev/null || return 0
   done
   refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+}
+
+own_name() { id -un 2>/dev/null || echo root; }
+
+home_of() {
+  entry=$(getent passwd "$1" 2>/dev/null || grep "^$1:" /etc/passwd)
+  entry=${entry%:*}
+  entry=${entry##*:}
+  echo "${entry:-/}"
 }
 
 # identify: set `interpreter`, empty if the kernel can execute the script as it is.
@@ -525,17 +670,13 @@ identify() {
 # arrange: everything that the script needs to find.
 arrange() {
   chmod 700 "$work/script"
-  { : >"$work/notice" && : >"$work/out" && : >"$work/err"; } || refuse no-place "$work: full"
-  if [ "$resumed" -gt 0 ]; then
-    cat "$lock/out" >>"$work/out"
-    cat "$lock/err" >>"$work/err"
-    rm -f "$lock/out" "$lock/err"
-  fi
+  # Not `:`, whose failure to redirect would be the end of this shell.
+  { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
+  [ "$resumed" -eq 0 ] || rm -f "$out" "$err"
   [ -z "$as" ] || chown -Rh "$uid:$gid" "$work/files" "$work/script" "$work/out" "$work/err"
   # The script may remove its own directory; what is open stays readable.
   exec 5<>"$work/notice" 6<"$work/out" 7<"$work/err"
   notice=/proc/$$/fd/5 out=/proc/$$/fd/6 err=/proc/$$/fd/7
-  [ -e "$out" ] || notice=$work/notice out=$work/out err=$work/err
 }
 
 # execute: run the script, in the foreground, since SIGINT and SIGQUIT are ignored in the background. Set `code`.
@@ -545,13 +686,17 @@ execute() {
   # shellcheck disable=SC2086 # may be empty
   set -- $interpreter "$work/script"
   # Not in the subshell: a shell that cannot read it must fail as itself, not in the name of the script.
-  # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after
-  [ -z "$inputs_at" ] || . "$work/inputs"
+  if [ -n "$inputs_at" ]; then
+    INPUTS=
+    # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after, and sets INPUTS when all was read
+    . "$work/inputs"
+    [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
+  fi
   echo "script $timeout" >&9
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.
-      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 9>&-
+      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
       cd "$work/files" && umask 022
       unset OLDPWD
       # shellcheck disable=SC2086 # a prefix of several words
@@ -573,7 +718,7 @@ judge() {
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  dismiss || outcome=timed-out
+  over || outcome=timed-out
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.
@@ -583,27 +728,35 @@ mute() {
   [ "$1" -lt 256 ] && [ ! -s "$notice" ]
 }
 
-report() {
+# measure: set the sizes of all that was written, also of what was not kept over a reboot.
+measure() {
   # shellcheck disable=SC2046 # sizes and names
   set -- $(wc -c "$out" "$err")
   out_size=$1 err_size=$3
-  out_sum=$(fingerprint "$out" "$out_size")
-  err_sum=$(fingerprint "$err" "$err_size")
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  [ "$resumed" -eq 0 ] || out_size=$(expr "$1" + "$out_lost") err_size=$(expr "$3" + "$err_lost")
+}
+
+report() {
+  measure
+  out_sum=$(fingerprint "$out" "$out_size" "$out_lost")
+  err_sum=$(fingerprint "$err" "$err_size" "$err_lost")
   record
   extract "$out" "$out_size" "$stdout_extract"
   extract "$err" "$err_size" "$stderr_extract" >&2
 }
 
 fingerprint() {
-  [ "$2" -le "$whole_output" ] || return
+  ! more "$2" "$whole_output" && [ "$3" = 0 ] || return
   digest "$1"
   echo "$sum" | cut -c 1-16
 }
 
 # extract FILE SIZE LIMIT: the end of it. The agent would keep the beginning.
 extract() {
-  [ "$2" -le "$3" ] || echo "[... $(($2 - $3)) bytes left out]"
-  [ "$2" -eq 0 ] || tail -c "$3" "$1"
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$2" "$3" || echo "[... $(expr "$2" - "$3") bytes left out]"
+  [ "$2" = 0 ] || tail -c "$3" "$1"
 }
 
 # The order of things.
@@ -612,16 +765,17 @@ main() {
   exec </dev/null 4>&2
   cd / || exit
   umask 077
+  # A script may `kill 0`. What is handled here is as it was in whatever is started.
+  trap : HUP INT QUIT TERM
   orient
   lock
   become
-  sweep
-  settle
+  # What killed payloads left may be what is in the way. Else the guard removes it, in nobody's way.
+  settle || { sweep; settle; } || refuse no-place "$reasons"
   post
   now
-  prepare_until=$((up + fetch_timeout))
   # Later than that by a second, so that it never meets a script that was just started.
-  echo "prepare $((fetch_timeout + 1))" >&9
+  echo "prepare $((prepare_until + 1 - up))" >&9
   # The shell would tell of what the guard ends.
   prepare 2>/dev/null
   execute
@@ -647,8 +801,12 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' out_sum='' err_sum=''
-  code=0 signal=0 script_seconds=0 out_size=0 err_size=0 resumed=0
+  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
+  # It has the clock, the processes and the open files.
+  [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
+  now
+  prepare_until=$((up + fetch_timeout))
   survey
 }
 
@@ -660,7 +818,7 @@ prepare() {
   if [ -n "$bundle_at" ]; then
     fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
     unpack
-    bundle=$bundle_sum
+    bundle=$bundle_digest
   fi
   arrange
   now
@@ -669,11 +827,11 @@ prepare() {
 }
 
 # finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
-# success, 169 gets text added. The record has the true one.
+# success, 169 gets text added; and 194 where there shall be no reboot. The record has the true one.
 finish() {
   [ "$outcome" != timed-out ] || code=124
-  case $code in 137 | 168 | 169) code=1 ;; esac
+  case $code in 137 | 168 | 169 | 194) code=1 ;; esac
   exit "$code"
 }
 
-self=$0; case ${1:-} in guard) guard "$2" "$3" ;; *) main ;; esac
+self=$0; case ${1:-} in guard) shift; guard "$@" ;; *) main ;; esac

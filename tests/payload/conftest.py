@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from payload.rig import Rig, Store
+from payload.rig import Mounts, Rig, Store
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +25,10 @@ def rig(tmp_path: Path, store: Store) -> Iterator[Rig]:
     rig = Rig(tmp_path, store)
     yield rig
     assert rig.settle() == []
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    mounts = Mounts(tmp_path)
+    yield mounts
+    mounts.remove()

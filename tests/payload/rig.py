@@ -22,11 +22,27 @@ from ssm_deployer.result import Record, parse
 RUN = "20261124-101112-abcdef"
 COMMAND = "11111111-2222-3333-4444-555555555555"
 STANDARD_PLACES = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin"
-BASES = "bases='/tmp /var/tmp /var/lib /run /root'"
-LOCK_ROOTS = "lock_roots='/var/lib /run /var/tmp'"
+BASES = "'/tmp /var/tmp /var/lib /run /root'"
+LOCK_ROOTS = "'/var/lib /run /var/tmp'"
 # What a minimal Debian has beside the shell's builtins (FACTS 3).
 BASIC = ["sh", "env", "date", "mkdir", "rm", "chmod", "cat", "tail", "wc", "cut", "tr", "sed", "grep", "sort", "df"]
-BASIC += ["id", "sleep", "setsid", "mkfifo", "mv", "readlink", "tar", "gzip", "sha256sum", "ls", "seq", "true", "stat"]
+BASIC += [
+    "id",
+    "sleep",
+    "setsid",
+    "mkfifo",
+    "mv",
+    "readlink",
+    "tar",
+    "gzip",
+    "sha256sum",
+    "ls",
+    "seq",
+    "true",
+    "stat",
+    "head",
+    "expr",
+]
 QUERY = "?X-Amz-Signature=bearer"  # what must never be shown
 
 
@@ -130,6 +146,7 @@ class Rig:
     path: str = "/usr/bin:/bin"
     standard_places: str = STANDARD_PLACES
     bases: str = ""
+    lock_roots: str = ""
     tmpdir: bool = True
     bare: bool = False
     env: dict[str, str] = field(default_factory=dict)
@@ -181,8 +198,8 @@ class Rig:
         return [
             ("#!/bin/sh\n", f"#!{self.shell}\n"),
             (STANDARD_PLACES, self.standard_places),
-            (BASES, self.bases or f"bases='{self.root}/none'"),
-            (LOCK_ROOTS, f"lock_roots='{self.locks}'"),
+            (BASES, self.bases or f"'{self.root}/none'"),
+            (LOCK_ROOTS, self.lock_roots or f"'{self.locks}'"),
         ]
 
     def execute(self, text: str, command: str = COMMAND) -> Outcome:
@@ -236,7 +253,7 @@ class Rig:
     def offer(self, *places: Path) -> None:
         """Let the target have these places instead of TMPDIR."""
         self.tmpdir = False
-        self.bases = f"bases='{' '.join(map(str, places))}'"
+        self.bases = f"'{' '.join(map(str, places))}'"
 
     def wrap(self, name: str, first: str) -> None:
         """Let the target's program `name` (see `equip`) do something else first."""
@@ -295,6 +312,40 @@ class Started:
     def cancel(self) -> None:
         """What the agent does for a cancel and for its own timeout."""
         os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Mounts:
+    """Small file systems under the test's own directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.points: list[Path] = []
+
+    def add(self, name: str, options: str) -> Path:
+        point = self.root / name
+        point.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", point], check=True)
+        self.points.append(point)
+        return point
+
+    def remove(self) -> None:
+        for point in self.points:
+            subprocess.run(["umount", "-l", point], check=True)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+def started_and(rig: Rig, script: str, ready: str = "ready", **settings: Any) -> Started:
+    """Start a payload and wait until its script has touched $READY."""
+    text = build(rig.job(script.replace("$READY", f"{rig.root}/{ready}"), **settings))
+    started = rig.start(text)
+    wait_for(rig.root / ready)
+    return started
 
 
 def tar(files: Mapping[str, bytes | None], modes: Mapping[str, int] | None = None) -> bytes:

@@ -1,30 +1,13 @@
 """Deadlines, cancels and crashes: whatever ends a run early leaves nothing behind."""
 
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
-from payload.rig import Rig, Started
+from payload.rig import Rig, started_and
 
 from ssm_deployer.payload import build
 
 STUBBORN = "trap '' TERM; "
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
-
-
-def started_and(rig: Rig, script: str, ready: str = "ready", **settings: Any) -> Started:
-    """Start a payload and wait until its script has touched $READY."""
-    text = build(rig.job(script.replace("$READY", f"{rig.root}/{ready}"), **settings))
-    started = rig.start(text)
-    wait_for(rig.root / ready)
-    return started
 
 
 def test_a_script_that_overstays_is_told_and_reported(rig: Rig) -> None:
@@ -63,14 +46,14 @@ def test_what_ignores_term_is_killed_after_the_grace(rig: Rig) -> None:
 def test_the_deadline_reaches_every_descendant(rig: Rig, child: str) -> None:
     outcome = rig.run(f"#!/bin/sh\n{child} &\nsleep 60\n", timeout=1)
     assert outcome.record.outcome == "timed-out"
-    assert rig.leftovers() == []
+    assert rig.settle() == []
 
 
 @pytest.mark.slow
 def test_the_deadline_stops_what_forks_for_ever(rig: Rig) -> None:
     outcome = rig.run(f"#!/bin/sh\n{STUBBORN}\nf() {{ sleep 0.2; f & f2=$!; wait $f2; }}\nf & f & wait\n", timeout=1)
     assert outcome.record.outcome == "timed-out"
-    assert rig.leftovers() == []
+    assert rig.settle() == []
 
 
 @pytest.mark.slow
@@ -81,7 +64,7 @@ def test_the_time_for_fetching_does_not_limit_the_script(rig: Rig) -> None:
 
 def test_an_end_before_the_deadline_leaves_no_guard(rig: Rig) -> None:
     assert rig.run("#!/bin/sh\nexit 0\n", timeout=1).record.outcome == "exited"
-    assert rig.leftovers() == []
+    assert rig.settle() == []
 
 
 def test_a_cancelled_run_leaves_nothing(rig: Rig) -> None:
@@ -126,7 +109,7 @@ def test_what_a_killed_payload_and_guard_left_is_swept_by_the_next_run(rig: Rig)
     rig.end_services()
     rig.env["AWS_SSM_INSTANCE_ID"] = "i-next"
     assert rig.run("#!/bin/sh\necho ran\n").extract == "ran\n"
-    assert rig.leftovers() == []
+    assert rig.settle() == []
 
 
 def test_a_run_beside_it_is_not_swept(rig: Rig) -> None:

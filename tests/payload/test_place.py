@@ -1,41 +1,15 @@
 """Where the files go on targets whose directories are not what one hopes for."""
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from payload.rig import Rig, tar
+from payload.rig import Mounts, Rig, tar
 
 from ssm_deployer.payload import build
-
-
-@pytest.fixture
-def mounts(tmp_path: Path) -> Iterator["Mounts"]:
-    mounts = Mounts(tmp_path)
-    yield mounts
-    mounts.remove()
-
-
-class Mounts:
-    """Small file systems under the test's own directory."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.points: list[Path] = []
-
-    def add(self, name: str, options: str) -> Path:
-        point = self.root / name
-        point.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", point], check=True)
-        self.points.append(point)
-        return point
-
-    def remove(self) -> None:
-        for point in self.points:
-            subprocess.run(["umount", "-l", point], check=True)
 
 
 def test_unusable_places_are_passed_over(rig: Rig, mounts: Mounts) -> None:
@@ -84,11 +58,13 @@ def test_a_disk_that_fills_while_unpacking_is_told(rig: Rig, mounts: Mounts) -> 
 def test_an_existing_directory_of_that_name_is_left_alone(rig: Rig) -> None:
     """Somebody may guess the name, which has the time and the pid, and lay a link or a directory of his own."""
     text = build(rig.job('#!/bin/sh\necho "$DEPLOY_FILES_DIR"\n'))
-    text = text.replace("deploy_files_${stamp}_$$", "deploy_files_guessed", 1)
+    text, count = re.subn(r"deploy_files_\$\{\w+\}_\$\$", "deploy_files_guessed", text)
+    assert count == 1
     rig.tmp.mkdir()
     trap = rig.tmp / "deploy_files_guessed"
     trap.symlink_to(rig.root)
     (rig.tmp / "deploy_files_guessed_1").mkdir()
+    os.chown(rig.tmp / "deploy_files_guessed_1", 12345, 12345)
     assert rig.execute(text).extract.split("/")[-2] == "deploy_files_guessed_2"
     assert trap.is_symlink()
     trap.unlink()
@@ -102,18 +78,20 @@ def test_only_our_own_leftovers_are_swept(rig: Rig) -> None:
     space = str(Path("/proc/self/ns/pid").readlink())
     kept = {
         "deploy_files_somebody_elses": ("1 1 " + space, 12345),
-        "deploy_files_without_owner": (None, 0),
+        "deploy_files_not_empty_1": (None, 0),
         "deploy_files_other_space": ("1 1 pid:[1]", 0),
         "deploy_files_alive_1": (f"{os.getpid()} {started_ticks(os.getpid())} {space}", 0),
     }
     stale = {"deploy_files_stale_1": (f"{os.getpid()} 1 {space}", 0), "deploy_files_stale_2": (f"4194999 7 {space}", 0)}
     stale["deploy_files_zombie_1"] = (f"{zombie.pid} {started_ticks(zombie.pid)} {space}", 0)
+    stale["deploy_files_killed_before_it_had_an_owner"] = (None, 0)
     for name, (owner, uid) in {**kept, **stale}.items():
         place = rig.tmp / name
         place.mkdir()
         if owner is not None:
             (place / "owner").write_text(owner + "\n")
         os.chown(place, uid, uid)
+    (rig.tmp / "deploy_files_not_empty_1" / "data").touch()
     linked = rig.root / "linked"
     linked.mkdir()
     (linked / "owner").write_text(f"1 1 {space}\n")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from payload.rig import RUN, Rig, tar
+from payload.rig import RUN, Rig, started_and, tar
 
 
 def test_output_comes_after_the_record_and_errors_on_stderr(rig: Rig) -> None:
@@ -179,12 +179,37 @@ def test_a_read_only_tree_is_removed(rig: Rig) -> None:
     assert outcome.code == 0
 
 
-def test_what_is_mounted_inside_is_not_deleted(rig: Rig, tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
+@pytest.mark.parametrize("tmpdir", ["tmp", "tmp/", "./tmp/../tmp", "link"])
+@pytest.mark.parametrize("point", ["a b", "a 1", "d", "..", "."])
+def test_what_is_mounted_inside_is_not_deleted(rig: Rig, tmpdir: str, point: str) -> None:
+    """The kernel lists mounts by their real names, with a blank as `\\040`."""
+    precious = precious_data(rig)
+    rig.tmp.mkdir()
+    (rig.root / "link").symlink_to(rig.tmp)
+    rig.env["TMPDIR"] = f"{rig.root}/{tmpdir}"
+    outcome = rig.run(f"#!/bin/sh\nmkdir -p '{point}' && mount --bind {precious} '{point}' && echo mounted\n")
+    assert (outcome.extract, outcome.errors) == ("mounted\n", "")
+    assert (precious / "data").read_text() == "x"
+    assert rig.settle() == []
+
+
+def test_a_cancel_does_not_delete_what_is_mounted_inside(rig: Rig) -> None:
+    precious = precious_data(rig)
+    rig.tmp.mkdir()
+    (rig.root / "link").symlink_to(rig.tmp)
+    rig.env["TMPDIR"] = f"{rig.root}/link"
+    started = started_and(rig, f"#!/bin/sh\nmkdir m; mount --bind {precious} m; touch $READY; sleep 60\n")
+    started.cancel()
+    rig.finish(started)
+    assert rig.settle() == []
+    assert (precious / "data").read_text() == "x"
+
+
+def precious_data(rig: Rig) -> Path:
+    precious = rig.root / "precious"
     precious.mkdir()
     (precious / "data").write_text("x")
-    rig.run(f"#!/bin/sh\nmkdir 'a b'\nmount --bind {precious} 'a b' || mkdir 'a b/c'\n")
-    assert (precious / "data").read_text() == "x"
+    return precious
 
 
 def test_reading_stdin_meets_its_end(rig: Rig) -> None:
@@ -218,4 +243,4 @@ def test_the_script_file_is_private_and_gone_afterwards(rig: Rig) -> None:
     shown = rig.run('#!/bin/sh\nstat -c %a "$0" "$(dirname "$0")"\necho "$0"\n').extract.split()
     assert shown[:2] == ["700", "700"]
     assert not Path(shown[2]).exists()
-    assert stat.S_IMODE((rig.tmp / "ssm-deploy").stat().st_mode) == 0o700
+    assert stat.S_IMODE((rig.locks / "ssm-deploy").stat().st_mode) == 0o700

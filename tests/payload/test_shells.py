@@ -74,7 +74,7 @@ def test_deadline(rig: Rig) -> None:
     outcome = rig.run(script, timeout=1)
     assert (outcome.code, outcome.record.outcome, outcome.extract) == (124, "timed-out", "early\n")
     assert outcome.errors == ""
-    assert rig.leftovers() == []
+    assert rig.settle() == []
 
 
 @pytest.mark.usefixtures("shell")
