@@ -207,6 +207,7 @@ class SsmBackend:
             script=self._source(SCRIPT, self._content.script),
             inputs=self._source(INPUTS, self._content.inputs) if self._content.inputs else None,
             bundle=Source(location=self._lent(BUNDLE), sha256=packed.sha256, size=packed.size) if packed else None,
+            bundle_digest=packed.content_sha256 if packed else "",
             unpacked_size=bundle.unpacked_size if bundle else 0,
             timeout=self.limits.script,
             fetch_timeout=self.limits.fetch,
