@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test format clean
+.PHONY: demo test bench format clean
 
 demo: $(VENV)/sandbox
 	$(BIN)/ssm-deploy upload-script examples/deploy_with_files_example.sh --sandbox --yes -- one 'two words'
@@ -17,6 +17,11 @@ test: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not slow' -n 2
 	$(BIN)/pytest -m slow -n 2
+
+# `make bench ONLY=bundle,start ROUNDS=9` runs a part of it, or more often; docs/performance.md explains the table.
+bench: $(VENV)/dev
+	-tests/system-packages pigz:pigz
+	PYTHONPATH=tests ROUNDS=$(ROUNDS) ONLY=$(ONLY) $(BIN)/python -m benchmarks
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

@@ -1,88 +1,95 @@
-"""Packing 200 MiB in 15,000 files, side by side with what a user would take instead.
+"""Packing 15,000 files, beside what a user would take instead and beside what the machine can do.
 
-Run it as `python benchmarks/bundle.py [ROUNDS [MIB]]`. Every contestant is a whole process that writes to /dev/null;
-rounds alternate, so that what else the machine does hits all of them alike.
+Every packer is a whole process that writes to /dev/null.
 """
 
 import os
-import random
 import shutil
-import statistics
-import subprocess
-import sys
-import sysconfig
 import tempfile
-import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-FILES = 15_000
-MIB = 1024 * 1024
-OURS = "ssm_deployer.bundle"
-IMPORT = "import sys; from pathlib import Path; from ssm_deployer.bundle import pack, scan\n"
-PACK = IMPORT + "with open('/dev/null', 'wb') as sink: pack(scan(Path(sys.argv[1])), sink)"
-TARFILE = "import sys, tarfile\nwith tarfile.open('/dev/null', %r) as archive: archive.add(sys.argv[1], '.')"
-CONTESTANTS = {
-    OURS: [sys.executable, "-c", PACK, "TREE"],
-    "tarfile, uncompressed": [sys.executable, "-c", TARFILE % "w", "TREE"],
-    "tarfile, its default gzip": [sys.executable, "-c", TARFILE % "w:gz", "TREE"],
-    "tar | pigz -6": ["sh", "-c", "tar -cf - -C TREE . | pigz -6 > /dev/null"],
-    "tar | gzip": ["sh", "-c", "tar -cf - -C TREE . | gzip > /dev/null"],
+from benchmarks.measure import (
+    MIB,
+    Aim,
+    Row,
+    added,
+    alone,
+    compared,
+    contestant,
+    interleaved,
+    megabytes,
+    peak,
+    run,
+    seconds,
+    times,
+    told,
+)
+
+SMALL = "200 MiB"
+SIZES = {SMALL: 200 * MIB, "2 GiB": 2048 * MIB}
+WHAT = "pack 200 MiB in 15,000 files"
+LIMITS = {"read": "reading the tree", "sha256": "its sha256", "gzip": "its gzip, on all cores", "write": "writing it"}
+RIVALS = {
+    "tarfile, its default gzip": ("tarfile", "w:gz", Aim(8, at_least=True)),
+    "tar piped to pigz -6": ("pigz", "", Aim(2, at_least=True)),
+    "tarfile, uncompressed": ("tarfile", "w", Aim(1.2)),
 }
 
-
-def main() -> None:
-    rounds, mib = (int(argument) for argument in (*sys.argv[1:], *("3", "200")[len(sys.argv) - 1 :]))
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "files")
-        make(tree, mib * MIB)
-        contestants = dict(CONTESTANTS)
-        if not shutil.which("pigz"):
-            print("pigz is not installed, so it does not take part")
-            del contestants["tar | pigz -6"]
-        seconds = {name: [] for name in contestants}
-        for _ in range(rounds):
-            for name, command in contestants.items():
-                seconds[name].append(measured(command, tree)[0])
-        show(seconds)
-        start = measured([sys.executable, "-c", IMPORT], tree)[1]
-        print(f"peak memory over start-up: {(measured(CONTESTANTS[OURS], tree)[1] - start) / 1024:.1f} MiB")
+Peaks = dict[str, list[float]]
 
 
-def make(tree: Path, size: int) -> None:
-    """Fill a tree with pieces of Python's own library, of which few are large and most are small."""
-    chance = random.Random(1)
-    library = b"".join(path.read_bytes() for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
-    weights = [chance.lognormvariate(0, 1) for _ in range(FILES)]
-    for number, weight in enumerate(weights):
-        folder = tree / str(number // 1000) / str(number // 50 % 20)
-        folder.mkdir(parents=True, exist_ok=True)
-        missing = round(size * weight / sum(weights)) if number else size // 100
-        with (folder / f"file-{number}.txt").open("wb") as stream:
-            while missing > 0:
-                start = chance.randrange(len(library) - 65536)
-                missing -= stream.write(library[start : start + min(missing, 65536)])
+def rows(rounds: int) -> Iterator[Row]:
+    peaks = {}
+    for name, size in SIZES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder, "files")
+            run(contestant("tree", tree, size))
+            if name == SMALL:
+                yield from _times(tree, rounds)
+            peaks[name] = _peaks(tree, rounds)
+    yield from _memory(peaks)
 
 
-def measured(command: list[str], tree: Path) -> tuple[float, int]:
-    """Seconds and peak memory (KiB) of a command."""
-    begin = time.perf_counter()
-    process = subprocess.Popen([argument.replace("TREE", str(tree)) for argument in command])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - begin, usage.ru_maxrss
+def _times(tree: Path, rounds: int) -> Iterator[Row]:
+    limits = [told(contestant("limits", tree)) for _ in range(rounds)]  # first, since it also fills the caches
+    there = {name: rival for name, rival in RIVALS.items() if rival[0] != "pigz" or shutil.which("pigz")}
+    contestants = {name: partial(run, _packer(program, tree, mode)) for name, (program, mode, _) in there.items()}
+    costs = interleaved({"ours": partial(run, contestant("pack", tree)), **contestants}, rounds)
+    walls = {name: [cost.wall for cost in taken] for name, taken in costs.items()}
+    for name, (_, _, aim) in RIVALS.items():
+        if name in there:
+            yield compared(WHAT, walls["ours"], name, walls[name], seconds, aim)
+        else:
+            yield Row(WHAT, rival=name, ratio_unit=times, aim=aim, missing="pigz is not installed")
+    yield from _limits(walls["ours"], limits)
 
 
-def show(seconds: dict[str, list[float]]) -> None:
-    print(f"{'':<28}{'median':>9}{'least':>9}{'most':>9}{'times ours':>12}{'spread':>16}")
-    for name, taken in seconds.items():
-        ratios = [theirs / ours for theirs, ours in zip(taken, seconds[OURS], strict=True)]
-        print(
-            f"{name:<28}{statistics.median(taken):>7.2f} s{min(taken):>7.2f} s{max(taken):>7.2f} s"
-            f"{statistics.median(ratios):>11.2f}x{f'{min(ratios):.2f}-{max(ratios):.2f}x':>16}"
-        )
+def _packer(program: str, tree: Path, mode: str) -> list[str]:
+    if program == "pigz":
+        return ["sh", "-c", 'tar -cf - -C "$0" . | pigz -6 > /dev/null', str(tree)]
+    return contestant(program, tree, mode)
 
 
-if __name__ == "__main__":
-    main()
+def _limits(ours: list[float], limits: list[dict[str, float]]) -> Iterator[Row]:
+    for name, words in LIMITS.items():
+        yield compared(WHAT, ours, f"the machine: {words}", [each[name] for each in limits], seconds)
+    cores = os.cpu_count() or 1
+    sums = [(each["read"] + each["sha256"]) / cores + each["gzip"] for each in limits]
+    yield compared(WHAT, ours, "the machine: the first three, shared by its cores", sums, seconds)
+
+
+def _peaks(tree: Path, rounds: int) -> Peaks:
+    contestants = {name: partial(peak, contestant(name, tree)) for name in ("pack", "start_up")}
+    return interleaved(contestants | {"staging": partial(told, contestant("staging_peak", tree))}, rounds)
+
+
+def _memory(peaks: dict[str, Peaks]) -> Iterator[Row]:
+    aim = Aim(80e6)
+    for size, taken in peaks.items():
+        what = f"peak memory of packing {size}"
+        yield added(what, taken["pack"], "its start-up", taken["start_up"], megabytes, aim)
+    for size, taken in peaks.items():
+        what = f"peak memory of packing {size} into the upload, over start-up"
+        yield alone(what, taken["staging"], megabytes, aim)
