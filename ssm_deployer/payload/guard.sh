@@ -9,8 +9,8 @@ post() {
   mkfifo "$work/life" "$work/answer" || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
   exec 9<>"$work/life" 8<>"$work/answer"
-  # exec: $! must be the guard itself, not a shell that waits for it.
-  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 9>&- &
+  # exec: $! must be the guard itself, not a shell that waits for it. 8 by name: ksh hands no such number on.
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 8<>"$work/answer" 9>&- &
   guard=$!
   # For reading only, so that the end of the guard is the end of its answers.
   exec 8<"$work/answer"
@@ -131,7 +131,7 @@ unforked() {
     [ -n "$prey" ] || break
   done
   [ -n "$late" ] || exit
-  exec sh "$self" guard "$work" "$payload" late
+  exec sh "$self" guard "$work" "$payload" late 8>&8
 }
 
 # prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,

@@ -76,13 +76,16 @@ def test_only_our_own_leftovers_are_swept(rig: Rig) -> None:
     zombie = subprocess.Popen(["true"])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     space = str(Path("/proc/self/ns/pid").readlink())
-    kept = {
+    kept: dict[str, tuple[str | None, int]] = {
         "deploy_files_somebody_elses": ("1 1 " + space, 12345),
         "deploy_files_not_empty_1": (None, 0),
         "deploy_files_other_space": ("1 1 pid:[1]", 0),
         "deploy_files_alive_1": (f"{os.getpid()} {started_ticks(os.getpid())} {space}", 0),
     }
-    stale = {"deploy_files_stale_1": (f"{os.getpid()} 1 {space}", 0), "deploy_files_stale_2": (f"4194999 7 {space}", 0)}
+    stale: dict[str, tuple[str | None, int]] = {
+        "deploy_files_stale_1": (f"{os.getpid()} 1 {space}", 0),
+        "deploy_files_stale_2": (f"4194999 7 {space}", 0),
+    }
     stale["deploy_files_zombie_1"] = (f"{zombie.pid} {started_ticks(zombie.pid)} {space}", 0)
     stale["deploy_files_killed_before_it_had_an_owner"] = (None, 0)
     for name, (owner, uid) in {**kept, **stale}.items():
