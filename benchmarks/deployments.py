@@ -51,8 +51,8 @@ def of(files: Path, size: int, view: str) -> dict[str, Any]:
 
 def _deploy(aws: CannedAws, files: Path, view: str) -> Run:
     content = Content(script=b"echo\n", bundle=scan(files))
-    backend = SsmBackend(aws, Staging(aws.client("s3"), "bucket", "folder"), RUN_ID, content, LIMITS)
-    plan = Plan(run_id=RUN_ID, region=aws.region, script="s.sh", targets=resolve([ALL], aws).targets)
+    backend = SsmBackend([aws], Staging(aws.client("s3"), "bucket", "folder"), RUN_ID, content, LIMITS)
+    plan = Plan(run_id=RUN_ID, regions=(aws.region,), script="s.sh", targets=resolve([ALL], [aws]).targets)
     with Path(os.devnull).open("w") as nowhere:
         console = _console(nowhere)
         run = _shown(plan, backend, LiveView(console, time.time) if view == "live" else PlainView(_writer(nowhere)))

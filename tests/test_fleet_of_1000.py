@@ -27,9 +27,9 @@ LIMITS = Limits(script=300, fetch=60, delivery=600, grace=10)
 def deployed(fleet: Fleet, files: Path) -> Run:
     """Resolve, deploy and fold; the waits take no time."""
     aws = CannedAws(fleet)
-    plan = Plan(run_id=RUN_ID, region=aws.region, script="s.sh", targets=resolve([ALL], aws).targets)
+    plan = Plan(run_id=RUN_ID, regions=(aws.region,), script="s.sh", targets=resolve([ALL], [aws]).targets)
     content = Content(script=b"echo done\n", inputs=b"exec\n", bundle=scan(files))
-    backend = SsmBackend(aws, Staging(aws.client("s3"), "bucket", "folder"), RUN_ID, content, LIMITS)
+    backend = SsmBackend([aws], Staging(aws.client("s3"), "bucket", "folder"), RUN_ID, content, LIMITS)
     backend.check()
     return replay(list(deploy(plan, backend, FakeClock(), FakeStop())))
 
@@ -80,7 +80,7 @@ def test_targets_without_a_record_are_not_asked_one_by_one(files: Path) -> None:
 
 def test_naming_a_thousand_ids_takes_a_call_for_each_200_and_each_50() -> None:
     fleet = Fleet(SIZE, str)
-    found = resolve([Selector("id", (key,)) for key in fleet.ids], CannedAws(fleet))
+    found = resolve([Selector("id", (key,)) for key in fleet.ids], [CannedAws(fleet)])
     assert [target.id for target in found.targets] == fleet.ids
     assert all(target.reachable for target in found.targets)
     assert fleet.calls == {"ec2:DescribeInstances": SIZE // 200, "ssm:DescribeInstanceInformation": SIZE // 50}
