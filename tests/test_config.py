@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssm_deployer.config import ENVIRONMENT, TEMPLATE, DeliverySeconds, Seconds, Settings, load
+from ssm_deployer.config import ENVIRONMENT, TEMPLATE, Settings, load
+from ssm_deployer.config.settings import DeliverySeconds, Seconds
 from ssm_deployer.errors import UsageError
 
 

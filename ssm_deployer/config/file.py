@@ -1,0 +1,90 @@
+"""`config.yaml`: what stands in it, and where."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssm_deployer.config.settings import Settings
+from ssm_deployer.errors import UsageError
+
+_KEY_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}
+
+
+def read(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The file's content, and for each key (`staging.bucket`) where it stands (`config.yaml line 7`)."""
+    chosen = path or Path("config.yaml")
+    if path is None and not chosen.exists():
+        return {}, {}
+    try:
+        node = yaml.compose(chosen.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        # Before the tree: making it writes merged keys (`<<`) into the node.
+        places = dict(_places(node, "", chosen)) if node is not None else {}
+        tree = yaml.SafeLoader("").construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{chosen}{line}: no valid YAML: {error.problem}", "`ssm-deploy init` writes one") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UsageError(f"cannot read {chosen}: {reason}", "give another with --config") from error
+    if tree is None:
+        return {}, {}
+    if not isinstance(tree, dict):
+        raise UsageError(f"{chosen} line 1: expected keys such as `aws:`", "`ssm-deploy init` writes an example")
+    # A section that is there but empty (`aws:` with all its keys commented out) is a section with its defaults.
+    empty = {key for key in Settings.__struct_fields__ if key in tree and tree[key] is None}
+    return {key: value for key, value in tree.items() if key not in empty}, places
+
+
+def _places(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, str]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            where = f"{path} line {key.start_mark.line + 1}"
+            if key.tag not in _KEY_TAGS:
+                raise UsageError(f"{where}: a key must be text", "write it in quotes, as in 'yes': 1")
+            if key.value in seen:
+                raise UsageError(f"{where}: `{prefix}{key.value}` stands twice", "keep one of them")
+            seen.add(key.value)
+            yield f"{prefix}{key.value}", where
+            yield from _places(value, f"{prefix}{key.value}.", path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield f"{prefix.rstrip('.')}[{index}]", f"{path} line {item.start_mark.line + 1}"
+            yield from _places(item, f"{prefix.rstrip('.')}[{index}].", path)
+
+
+TEMPLATE = """\
+# ssm-deploy: settings. Every key may be left out; what stands here commented is its default.
+# A flag beats the environment (SSM_DEPLOY_STAGING_BUCKET, AWS_REGION, …), which beats this file.
+
+aws:
+  # profile: my-profile            # a profile of ~/.aws/config; default: the AWS SDK's own search
+  # region: eu-west-1              # where the targets are; default: AWS_REGION, then `regions`
+  # username: ubuntu               # \\
+  # private_ssh_key_path: ~/.ssh/id_ed25519       #  > for machines that only SSH reaches
+  # public_ssh_key_path: ~/.ssh/id_ed25519.pub    # /
+
+# regions:                         # where the targets are, if in several regions (--region chooses)
+#   - eu-west-1
+
+staging:
+  # bucket: my-bucket              # needed: an S3 bucket in the region, or in one of the regions, of the targets
+  # prefix: ssm-deploy             # each run has a folder of its own below this, emptied when it ends
+  # kms_key: alias/my-key          # default: the bucket's own encryption with S3's keys
+  # delivery: presigned            # `role`: the targets read with the role of their own, and no bearer URL exists
+
+# targets:                         # who is meant when the command names nobody
+#   - tag:Role=web,worker
+#   - i-0123456789abcdef0
+
+timeouts:
+  # script: 5m                     # then TERM, a grace, KILL; and still a report
+  # upload: 60s                    # for a target to fetch the files
+  # delivery: 10m                  # for SSM to reach a target at all
+
+execution:
+  # run_as: deploy                 # default: root
+  # grace: 10s                     # between TERM and KILL
+"""

@@ -1,0 +1,117 @@
+"""File, environment and flags, in rising order, as one value."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ssm_deployer.config.file import read
+from ssm_deployer.config.settings import (
+    AwsSettings,
+    Execution,
+    Prefix,
+    Seconds,
+    SelectorText,
+    Settings,
+    StagingSettings,
+    Timeouts,
+)
+from ssm_deployer.errors import UsageError
+
+# What stands in the environment for a key of the file. The AWS SDK's own names count too, below ours.
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "aws.region",
+    "AWS_REGION": "aws.region",
+    **{
+        f"SSM_DEPLOY_{section}_{field}".upper(): f"{section}.{field}"
+        for section, kind in (
+            ("aws", AwsSettings),
+            ("staging", StagingSettings),
+            ("timeouts", Timeouts),
+            ("execution", Execution),
+        )
+        for field in kind.__struct_fields__
+    },
+}
+
+
+# The flags that set a key of the file, too.
+FLAGS = {
+    "--region": "regions",
+    "--profile": "aws.profile",
+    "--bucket": "staging.bucket",
+    "--delivery": "staging.delivery",
+    "--timeout": "timeouts.script",
+    "--upload-timeout": "timeouts.upload",
+    "--delivery-timeout": "timeouts.delivery",
+    "--run-as": "execution.run_as",
+}
+
+
+def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Put the settings together: flags beat environment beat file.
+
+    Args:
+        path: the file; None for `config.yaml` in this folder, if there is one.
+        environment: usually `os.environ`.
+        flags: by their names in `FLAGS`; None stands for one that was not given.
+
+    Raises:
+        UsageError: the file cannot be read, is no YAML, or something in it, in the environment or in the flags is
+            wrong; the message names where.
+    """
+    tree, places = read(path)
+    origins = dict(places)
+    if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID"):
+        _put(tree, "aws.profile", "")  # the SDK finds these by itself; a profile of the file must not stand above them
+    if flags.get("--region"):
+        environment = {name: value for name, value in environment.items() if ENVIRONMENT.get(name) != "aws.region"}
+        _put(tree, "aws.region", "")
+    for names, values in ((ENVIRONMENT, environment), (FLAGS, flags)):
+        for name, key in names.items():
+            if values.get(name):
+                _put(tree, key, values[name])
+                origins[key] = name
+    try:
+        return msgspec.convert(tree, Settings, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UsageError(*_explain(str(error), origins)) from error
+
+
+def _decode(kind: type[Seconds | SelectorText | Prefix], value: object) -> object:
+    if isinstance(value, str):
+        return kind.parse(value)
+    if issubclass(kind, Seconds) and isinstance(value, int):
+        return kind.parse(value)
+    raise ValueError(f"Expected {kind.wanted}, got {type(value).__name__}")
+
+
+def _put(tree: dict[str, Any], key: str, value: object) -> None:
+    *sections, field = key.split(".")
+    place: Any = tree
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            return  # the file has something else there, which is told when all of it is looked at
+    place[field] = value
+
+
+def _explain(message: str, origins: Mapping[str, str]) -> tuple[str, str]:
+    """Msgspec's `Expected …, got … - at `$.staging.bucket`` in the user's words, with the place and a remedy."""
+    problem, _, at = message.partition(" - at `$")
+    key = at.rstrip("`").lstrip(".")
+    unknown = re.search(r"unknown field `(.*?)`", problem)
+    if unknown:
+        section, key = key, f"{key}.{unknown[1]}".lstrip(".")
+        where = origins.get(key, "the settings")
+        return f"{where}: `{key}` is no setting", f"known there: {', '.join(_fields(section))}"
+    where = origins.get(key, "the settings")
+    hint = "`ssm-deploy help upload-script` has examples" if where in FLAGS else "`ssm-deploy init` writes an example"
+    return f"{where}: `{key}`: {problem[:1].lower()}{problem[1:]}", hint
+
+
+def _fields(section: str) -> tuple[str, ...]:
+    kind = type(getattr(Settings(), section)) if section else Settings
+    return tuple(kind.__struct_fields__)
