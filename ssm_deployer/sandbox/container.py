@@ -69,10 +69,13 @@ class Traits:
 def furnish(folder: Path, instance_id: str) -> Path:
     """Return the instance's folder on the host, with every directory of `OWN` in it."""
     own = folder / instance_id
+    own.mkdir(exist_ok=True)
     for name in (*OWN, "sbin"):
         directory = own / name
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o1777 if name in SHARED else 0o700 if name == "root" else 0o755)
+        # Of what is there already, a script may have made anything.
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            directory.chmod(0o1777 if name in SHARED else 0o700 if name == "root" else 0o755)
     return own
 
 
@@ -95,7 +98,8 @@ def bubblewrap(folder: Path, traits: Traits) -> list[str]:
     kernel = [path for path in (f"/proc/{name}" for name in KERNEL) if Path(path).exists()]
     command += [argument for path in kernel for argument in ("--ro-bind", path, path)]
     command += [argument for path in _python() for argument in ("--ro-bind", path, path)]
-    command += ["--bind", str(folder / "sbin"), "/usr/local/sbin"] if Path("/usr/local/sbin").is_dir() else []
+    # Read-only: the sandbox writes there at each boot.
+    command += ["--ro-bind", str(folder / "sbin"), "/usr/local/sbin"] if Path("/usr/local/sbin").is_dir() else []
     command += ["--ro-bind", str(SUPERVISOR), "/run/ssm-agent-worker.py"]
     command += [argument for path in _programs(traits.hidden) for argument in ("--ro-bind", "/dev/null", path)]
     return [*command, "--chdir", "/"]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ssm_deployer.sandbox.agent import Ending, environment
 from ssm_deployer.sandbox.container import PLAIN, SUPERVISOR, VOLATILE, Traits, bubblewrap, distribution, furnish
+from ssm_deployer.sandbox.upload import upload
 
 SEND_SECONDS = 10.0
 OFF_SECONDS = 5.0
@@ -83,8 +84,12 @@ class Instance:
         self._lost = lost
         self._small = traits.disk_bytes is not None
         self._inbox = bytearray()
+        # Later a script may have put anything in its place, a link to a file of the host among it.
+        first = not (host.folder / instance_id).exists()
         self.folder = furnish(host.folder, instance_id)
-        _give_role(self.folder, host.role, aws="aws" not in traits.hidden)
+        if first:
+            _give_role(self.folder / "root", host.role)
+        _give_aws(self.folder / "sbin", hidden="aws" in traits.hidden)
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = _start(host, self.folder, traits, theirs.fileno())
@@ -100,10 +105,7 @@ class Instance:
                 "SSM_DEPLOY_STATE_DIR": str(self._inside()),  # else the locks would be in the host's own /var/lib
                 "PATH": f"{self.folder / 'sbin'}:{env['PATH']}",
             }
-        orchestration = _orchestration(self._id, command_id)
-        with contextlib.suppress(OSError):
-            (self.folder / "var-lib" / orchestration).mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = self._inside() / orchestration
+        folder = self._inside() / _orchestration(self._id, command_id)
         self._send(
             {"run": key, "script": script, "folder": str(folder), "shell": self._host.shell, "cwd": cwd, "env": env}
         )
@@ -114,14 +116,13 @@ class Instance:
 
     def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
         """Put what is not empty of the two streams under the documented key."""
-        folder = self.folder / "var-lib" / _orchestration(self._id, command_id)
         base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        for name, sentence in zip(("stdout", "stderr"), appended, strict=True):
-            with contextlib.suppress(OSError):
-                body = _read(folder / name) + sentence
-                if body:
-                    key = f"{base}{command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
-                    self._host.put(bucket, key, body)
+
+        def put(name: str, body: bytes) -> None:
+            key = f"{base}{command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
+            self._host.put(bucket, key, body)
+
+        upload(self.folder / "var-lib", _orchestration(self._id, command_id), put, appended)
 
     def off(self, *, keep: bool = False) -> None:
         """End every process of the instance; what is volatile goes with them, unless `keep`."""
@@ -180,23 +181,23 @@ def _orchestration(instance_id: str, command_id: str) -> Path:
     )
 
 
-def _read(path: Path) -> bytes:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        return file.read()
-
-
-def _give_role(folder: Path, role: Role, *, aws: bool) -> None:
-    """Write the role's profile, and the `aws` of the sandbox's own interpreter, if it has one, as a program."""
-    profile = folder / "root" / ".aws"
-    profile.mkdir(mode=0o700, exist_ok=True)
+def _give_role(home: Path, role: Role) -> None:
+    """Write the role's profile."""
+    profile = home / ".aws"
+    profile.mkdir(mode=0o700)
     keys = f"aws_access_key_id = {role.access_key}\naws_secret_access_key = {role.secret_key}\n"
     (profile / "credentials").write_text(f"[default]\n{keys}", encoding="ascii")
     place = f"region = {role.region}\nendpoint_url = {role.endpoint_url}\n"
     (profile / "config").write_text(f"[default]\n{place}", encoding="ascii")
-    program = folder / "sbin" / "aws"
+
+
+def _give_aws(folder: Path, *, hidden: bool) -> None:
+    """Make a program of the `aws` that the sandbox's own interpreter has, if it has one."""
+    program = folder / "aws"
     program.unlink(missing_ok=True)
-    if aws and find_spec("awscli") is not None:
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n', encoding="utf-8")
+    if not hidden and find_spec("awscli") is not None:
+        with program.open("x", encoding="utf-8") as file:
+            file.write(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n')
         program.chmod(0o755)
 
 

@@ -4,8 +4,8 @@ It is run as a file by a bare interpreter (`python -I -S supervisor.py FD`), so 
 and of that no more than it must: its start is the boot of an instance.
 It speaks JSON lines over the socket FD. Requests: `{"run": key, "script", "folder", "shell", "cwd", "env"}` and
 `{"kill": key}`. Replies: `{"ended": key, "code", "signal", "killed", "alone", "stdout", "stderr"}`, the last two in
-base64 and at most `HEAD` bytes (the whole streams stand in `folder`, which exists), or `{"ended": key, "error"}` if it
-never started. `alone` says that no process is left. End of file on the socket ends everything.
+base64 and at most `HEAD` bytes (more of the streams stands in `folder`, which is made here), or `{"ended": key,
+"error"}` if it never started. `alone` says that no process is left. End of file on the socket ends everything.
 """
 
 import binascii
@@ -37,7 +37,7 @@ class Stream:
 
     def __init__(self, path: str) -> None:
         # The agent appends (its FileFlagsCreateOrAppend), so after the reboot of a 194 both runs' output stands here.
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         self.head = bytearray(os.pread(self._file, HEAD, 0))
         self.source, self.sink = os.pipe()
@@ -87,6 +87,7 @@ def spawn(request: "dict[str, Any]") -> Execution:
     """
     script = f"{request['folder']}/_script.sh"
     try:
+        os.makedirs(request["folder"], mode=0o700, exist_ok=True)  # noqa: PTH103  # pathlib would slow every boot
         _write(script, request["script"].encode("utf-8", "surrogatepass"))
         streams = _open_streams(request["folder"])
     except OSError as error:
@@ -105,7 +106,8 @@ def spawn(request: "dict[str, Any]") -> Execution:
 
 
 def _write(path: str, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    # A FIFO that a script left here for its run after a reboot must not keep the instance waiting.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     with os.fdopen(os.open(path, flags, 0o700), "wb") as file:
         file.write(content)
 

@@ -35,7 +35,6 @@ class Bench:
     def start(self, script: str, key: str = "k", **more: Any) -> None:
         env = {"PATH": os.environ["PATH"]}
         folder = self.folder / key
-        folder.mkdir(exist_ok=True)
         request = {"run": key, "script": script, "folder": str(folder), "shell": "/bin/sh", "cwd": "/", "env": env}
         self.send(**(request | more))
 
