@@ -89,8 +89,11 @@ class Machine(Protocol):
     def kill(self, key: str) -> None:
         """SIGKILL the process group of an execution; its end arrives likewise."""
 
-    def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
-        """Put the whole streams, with the agent's `appended` sentences, into the bucket; failures stay on the host."""
+    def upload(self, message: Message, appended: tuple[bytes, bytes], done: Callable[[], None]) -> None:
+        """Put the streams, with the agent's `appended` sentences, where the message says, then call `done`.
+
+        Failures stay on the host.
+        """
 
     def off(self, *, keep: bool = False) -> None:
         """Cut the power: every process is gone when this returns, and what is volatile too, unless `keep`."""
@@ -246,9 +249,15 @@ class Agent:
             self._queue.appendleft(message)
             return
         result, appended = judge(ending, execution.stopped)
+        result = replace(result, started=execution.started, ended=self.clock())
+
+        def finished() -> None:
+            self.finished(message.command_id, result)
+
         if message.bucket and self._machine is not None:
-            self._machine.upload(message.command_id, message.bucket, message.prefix, appended)
-        self.finished(message.command_id, replace(result, started=execution.started, ended=self.clock()))
+            self._machine.upload(message, appended, finished)
+        else:
+            finished()
 
 
 def judge(ending: Ending, stopped: Literal["", "TimedOut", "Cancelled"] = "") -> tuple[Result, tuple[bytes, bytes]]:

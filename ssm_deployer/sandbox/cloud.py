@@ -80,6 +80,7 @@ class Cloud:
         with self._lock:
             for _, fleet in self._regions.values():
                 fleet.power_off()
+        self._loop.settle()
 
     def _ssm(self, app: WSGIApplication) -> WSGIApplication:
         return SsmApi(app, self._region, self._lock, self._loop.wake)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssm_deployer.sandbox.agent import Ending, environment
+from ssm_deployer.sandbox.agent import Ending, Message, environment
 from ssm_deployer.sandbox.container import PLAIN, SUPERVISOR, VOLATILE, Traits, bubblewrap, distribution, furnish
 from ssm_deployer.sandbox.upload import upload
 
@@ -40,6 +40,9 @@ class Watcher(Protocol):
 
     def forget(self, source: socket.socket) -> None:
         """Stop watching `source`."""
+
+    def aside(self, work: Callable[[], object], then: Callable[[], None]) -> None:
+        """Do `work` without keeping the loop from anything, and then call `then`."""
 
 
 @dataclass(frozen=True)
@@ -114,28 +117,36 @@ class Instance:
         """SIGKILL the process group of an execution."""
         self._send({"kill": key})
 
-    def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
-        """Put what is not empty of the two streams under the documented key."""
-        base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    def upload(self, message: Message, appended: tuple[bytes, bytes], done: Callable[[], None]) -> None:
+        """Put what is not empty of the two streams under the documented key, beside the loop."""
+        prefix = f"{message.prefix.strip('/')}/" if message.prefix.strip("/") else ""
 
         def put(name: str, body: bytes) -> None:
-            key = f"{base}{command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
-            self._host.put(bucket, key, body)
+            key = f"{prefix}{message.command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
+            self._host.put(message.bucket, key, body)
 
-        upload(self.folder / "var-lib", _orchestration(self._id, command_id), put, appended)
+        folder = _orchestration(self._id, message.command_id)
+        self._host.watcher.aside(lambda: upload(self.folder / "var-lib", folder, put, appended), done)
 
     def off(self, *, keep: bool = False) -> None:
         """End every process of the instance; what is volatile goes with them, unless `keep`."""
         self._host.watcher.forget(self._socket)
         # At the end of its socket the supervisor ends: with it, as their init, all others, or it kills them first.
         self._socket.close()
+        if keep:
+            # Nothing runs there. To wait for its kernel namespaces, some 40 ms, is no work for the loop.
+            self._host.watcher.aside(self._bury, lambda: None)
+            return
+        self._bury()
+        for name in VOLATILE:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _bury(self) -> None:
         try:
             self._process.wait(OFF_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for name in () if keep else VOLATILE:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _inside(self) -> Path:
         return self.folder / "var-lib" if self._host.isolation == PLAIN else Path("/var/lib")

@@ -4,10 +4,15 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 MAX_WAIT = 3_600.0
 """Seconds; epoll takes no more than 24.8 days (epoll_wait(2): milliseconds in an int)."""
+
+HANDS = 8
+"""How many things at once may be done beside the loop."""
 
 Tick = Callable[[], float | None]
 
@@ -29,6 +34,8 @@ class Loop:
         self._outer.settimeout(0)
         self._selector.register(self._inner, selectors.EVENT_READ, self._drain)
         self._stopping = False
+        self._hands = ThreadPoolExecutor(HANDS, "hands")
+        self._done: deque[Callable[[], None]] = deque()
 
     def watch(self, source: socket.socket, readable: Callable[[], None]) -> None:
         """Call `readable` when `source` has something, until `forget`."""
@@ -37,6 +44,15 @@ class Loop:
     def forget(self, source: socket.socket) -> None:
         """Stop watching `source`."""
         self._selector.unregister(source)
+
+    def aside(self, work: Callable[[], object], then: Callable[[], None]) -> None:
+        """Do `work` in another thread, without the lock, and afterwards call `then` as the loop calls everything."""
+
+        def done(_: object) -> None:
+            self._done.append(then)
+            self.wake()
+
+        self._hands.submit(work).add_done_callback(done)
 
     def wake(self) -> None:
         """Have the loop tick now. Safe from any thread."""
@@ -50,8 +66,13 @@ class Loop:
         self._stopping = True
         self.wake()
 
+    def settle(self) -> None:
+        """Wait for what is done aside; no more of it is taken."""
+        self._hands.shutdown()
+
     def close(self) -> None:
         """Give back what the loop holds, once `run` has returned."""
+        self.settle()
         self._selector.close()
         self._inner.close()
         self._outer.close()
@@ -60,6 +81,8 @@ class Loop:
         """Work until `stop`."""
         while not self._stopping:
             with self._lock:
+                while self._done:
+                    self._done.popleft()()
                 due = self._tick()
             wait = None if due is None else min(max(0.0, due - self._clock()), MAX_WAIT)
             for key, _ in self._selector.select(wait):

@@ -17,6 +17,7 @@ class FakeMachine:
     keys: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     uploads: list[tuple[str, str, str, tuple[bytes, bytes]]] = field(default_factory=list)
+    uploaded: list[Callable[[], None]] = field(default_factory=list)
     on: bool = True
     kept: bool = False
 
@@ -27,8 +28,9 @@ class FakeMachine:
     def kill(self, key: str) -> None:
         self.killed.append(key)
 
-    def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
-        self.uploads.append((command_id, bucket, prefix, appended))
+    def upload(self, message: Message, appended: tuple[bytes, bytes], done: Callable[[], None]) -> None:
+        self.uploads.append((message.command_id, message.bucket, message.prefix, appended))
+        self.uploaded.append(done)
 
     def off(self, *, keep: bool = False) -> None:
         self.on = False
@@ -225,6 +227,16 @@ def test_output_is_uploaded_with_the_sentence_that_the_agent_appended(bench: Ben
     bench.agent.tick(on=True)
     bench.end(code=3)
     assert bench.machine.uploads == [("c1", "bucket", "prefix", (b"", b"failed to run commands: exit status 3"))]
+
+
+def test_the_end_is_told_once_the_output_is_uploaded_and_lies_before_that(bench: Bench) -> None:
+    bench.agent.deliver(Message("c1", DOCUMENTS["AWS-RunShellScript"], {"commands": [""]}, "bucket", "prefix"))
+    bench.agent.tick(on=True)
+    bench.end()
+    assert bench.reports == []
+    bench.now += 5
+    bench.machine.uploaded[0]()
+    assert [(result.status, result.ended) for _, result in bench.reports] == [("Success", 1_000.0)]
 
 
 @pytest.mark.parametrize(

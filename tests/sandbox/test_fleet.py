@@ -30,7 +30,7 @@ class FakeMachine:
     def kill(self, key: str) -> None:
         self.ended(Ending(key, killed=True))
 
-    def upload(self, command_id: str, bucket: str, prefix: str, appended: tuple[bytes, bytes]) -> None:
+    def upload(self, message: Message, appended: tuple[bytes, bytes], done: Callable[[], None]) -> None:
         """Nothing is asked for."""
 
     def off(self, *, keep: bool = False) -> None:

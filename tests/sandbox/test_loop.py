@@ -94,3 +94,21 @@ def test_a_deadline_that_is_far_away_does_not_end_it(bench: Bench, seconds: floa
     threading.Event().wait(0.05)
     bench.loop.wake()
     until(lambda: bench.ticks == 3)
+
+
+def test_what_is_done_aside_keeps_nobody_waiting_and_its_end_is_told_under_the_lock(bench: Bench) -> None:
+    release, told = threading.Event(), threading.Event()
+    bench.loop.aside(lambda: release.wait(10), told.set)
+    bench.loop.wake()
+    until(lambda: bench.ticks == 2)
+    assert not told.is_set()
+    with bench.lock:
+        release.set()
+        assert not told.wait(0.05)
+    assert told.wait(10)
+
+
+def test_what_fails_aside_has_ended_too(bench: Bench) -> None:
+    told = threading.Event()
+    bench.loop.aside(lambda: 1 // 0, told.set)
+    assert told.wait(10)
