@@ -27,19 +27,27 @@ if TYPE_CHECKING:
 HEAD = 24_000
 """Bytes of each stream that the agent reports (FACTS: the head of 24,000 bytes)."""
 CHUNK = 65_536
+FREE = 8 << 20
+"""Bytes of each stream that come as fast as they are read; a short script's output needs no patience."""
+RATE = 256 << 10
+"""Bytes a second of what comes after them: the agent reads 0.2 to 0.3 MB/s (FACTS)."""
+KEPT = 32 << 20
+"""Bytes of each stream that are written to its file: what is uploaded passes through the server's memory."""
 OPEN_FILES = 1_024
 """The soft limit of a systemd service, which the agent is."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Stream:
-    """One of a script's two output pipes: its head in memory, all of it in a file."""
+    """One of a script's two output pipes: its head in memory, and of the rest the first `kept` bytes in a file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kept: int = KEPT) -> None:
         # The agent appends (its FileFlagsCreateOrAppend), so after the reboot of a 194 both runs' output stands here.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         self.head = bytearray(os.pread(self._file, HEAD, 0))
+        self.total = os.fstat(self._file).st_size
+        self._kept = kept
         self.source, self.sink = os.pipe()
         os.set_blocking(self.source, False)
 
@@ -52,7 +60,8 @@ class Stream:
         self.head += chunk[: HEAD - len(self.head)]
         # A full disk costs the file, never the script's pipe: the agent goes on reading.
         with contextlib.suppress(OSError):
-            os.write(self._file, chunk)
+            os.write(self._file, chunk[: max(0, self._kept - self.total)])
+        self.total += len(chunk)
         return bool(chunk)
 
     def close(self) -> None:
@@ -166,6 +175,7 @@ class Supervisor:
         self._executions: dict[str, Execution] = {}
         self._selector = selectors.DefaultSelector()
         self._inbox = bytearray()
+        self._resting: list[tuple[float, Execution, Stream]] = []
         self._wakeup, wakeup_child = os.pipe()
         for fd in (self._wakeup, wakeup_child):
             os.set_blocking(fd, False)
@@ -177,7 +187,7 @@ class Supervisor:
     def serve(self) -> None:
         """Work until the server's end of the socket is closed."""
         while True:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(self._rested()):
                 if key.fileobj is self._server:
                     if not self._receive():
                         return
@@ -208,7 +218,7 @@ class Supervisor:
             return
         self._executions[execution.key] = execution
         for stream in execution.streams:
-            self._selector.register(stream.source, selectors.EVENT_READ, (execution, stream))
+            self._listen(execution, stream)
 
     def _kill(self, key: str) -> None:
         execution = self._executions.get(key)
@@ -221,10 +231,28 @@ class Supervisor:
             stream.read()
         self._finish(execution, killed=True)
 
+    def _listen(self, execution: Execution, stream: Stream) -> None:
+        self._selector.register(stream.source, selectors.EVENT_READ, (execution, stream))
+
     def _read(self, execution: Execution, stream: Stream) -> None:
-        if not stream.read():
-            self._selector.unregister(stream.source)
+        before = stream.total
+        more = stream.read()
+        if more and stream.total <= FREE:
+            return
+        self._selector.unregister(stream.source)
+        if more:
+            rest = (stream.total - before) / RATE
+            self._resting.append((time.monotonic() + rest, execution, stream))
+        else:
             execution.open.discard(stream)
+
+    def _rested(self) -> float | None:
+        """Read on from the streams that have rested; return how long the next one has to, None if there is none."""
+        now = time.monotonic()
+        for each in [each for each in self._resting if each[0] <= now]:
+            self._resting.remove(each)
+            self._listen(*each[1:])
+        return min((each[0] - now for each in self._resting), default=None)
 
     def _reap(self) -> None:
         # As the init of the instance (or its subreaper) it also buries what scripts left behind.
@@ -238,8 +266,10 @@ class Supervisor:
 
     def _finish(self, execution: Execution, *, killed: bool) -> None:
         del self._executions[execution.key]
+        self._resting = [each for each in self._resting if each[1] is not execution]
         for stream in execution.open:
-            self._selector.unregister(stream.source)
+            if stream.source in self._selector.get_map():
+                self._selector.unregister(stream.source)
         code = os.waitstatus_to_exitcode(execution.status) if execution.status is not None else 0
         stdout, stderr = (
             binascii.b2a_base64(stream.head, newline=False).decode("ascii") for stream in execution.streams

@@ -170,3 +170,29 @@ def wait_for(bench: Bench, printed: str, key: str = "k") -> None:
 
 def processes() -> str:
     return subprocess.run(["ps", "ax", "-o", "args="], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_flood_of_output_is_read_as_slowly_as_the_agent_reads_it_and_can_be_killed(bench: Bench) -> None:
+    bench.start("yes")
+    time.sleep(2)
+    size = (bench.folder / "k" / "stdout").stat().st_size
+    assert supervisor.FREE <= size < supervisor.FREE + 4 * supervisor.RATE
+    bench.send(kill="k")
+    assert bench.reply()["killed"]
+
+
+def test_output_a_little_longer_arrives_whole(bench: Bench) -> None:
+    size = supervisor.FREE + 100_000
+    assert bench.run(f"head -c {size} /dev/zero; echo end >&2")["code"] == 0
+    assert (bench.folder / "k" / "stdout").stat().st_size == size
+
+
+def test_the_file_of_a_stream_has_a_limit_and_reading_has_none(tmp_path: Path) -> None:
+    stream = supervisor.Stream(str(tmp_path / "stdout"), kept=5)
+    for text in (b"abc", b"def", b"ghi"):
+        os.write(stream.sink, text)
+        assert stream.read()
+    os.close(stream.sink)
+    assert not stream.read()
+    stream.close()
+    assert (bytes(stream.head), (tmp_path / "stdout").read_bytes()) == (b"abcdefghi", b"abcde")
