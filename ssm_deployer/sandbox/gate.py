@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from threading import BoundedSemaphore
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -16,12 +17,17 @@ from werkzeug.wsgi import ClosingIterator
 
 from ssm_deployer.sandbox import gate_post, sigv4
 from ssm_deployer.sandbox.denial import Denied, Kind, answer
-from ssm_deployer.sandbox.gate_body import STREAMS, Body, Chain, receive, receive_stream
+from ssm_deployer.sandbox.gate_body import STREAMS, Body, Chain, receive, receive_form, receive_stream
 
 ACCESS_KEY = "ssm_deploy.access_key"
 SKEW_SECONDS = 900
 MAX_OBJECT = 5 * 1024**3
-MAX_FORM = 1024**3  # who sent a form is known only when it has been read
+MAX_FORM = 1024**3
+MAX_FORM_HEAD = 320 * 1024
+"""What is read of a form before it is known who signed it: gate_post.MAX_FIELD, and what is around that."""
+STRANGERS = 8
+"""How many such forms are read at once, so that whoever sends them slowly takes no place from others."""
+STRANGER_SECONDS = 1.0
 MAX_CALL = 16 * 1024**2
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -54,6 +60,7 @@ class Gate:
         self._credentials = credentials
         self._tokens = tokens
         self._clock = clock
+        self._strangers = BoundedSemaphore(STRANGERS)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Pass the request on, or refuse it."""
@@ -84,7 +91,17 @@ class Gate:
         return admitted
 
     def _admit_form(self, environ: WSGIEnvironment, request: sigv4.Request, body: Body) -> WSGIEnvironment:
-        receive(body, environ, MAX_FORM)
+        if not self._strangers.acquire(timeout=STRANGER_SECONDS):
+            raise Denied(Kind.NO_ROOM, "Too many forms are being sent")
+        with ExitStack() as held:
+            held.callback(self._strangers.release)
+
+            def known(head: bytes) -> None:
+                claim, policy = gate_post.signed(request, head)
+                gate_post.check_signature(claim, policy, self._key(claim))
+                held.close()
+
+            receive_form(body, environ, MAX_FORM, MAX_FORM_HEAD, known)
         form = gate_post.read(request, body)
         key = self._key(form.claim)
         gate_post.check(form, key, self._clock())

@@ -4,7 +4,7 @@ The framing is in S3's "Authenticating Requests: chunked upload". Memory stays f
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from io import BufferedReader
@@ -91,6 +91,17 @@ class Chain:
 def receive(body: Body, environ: WSGIEnvironment, limit: int) -> None:
     """Take the body as it is. Raises Denied if it is cut, longer than `limit`, or of no valid length."""
     stream = _stream(environ, limit)
+    while piece := _read(stream, PIECE):
+        body.add(piece)
+    body.file.seek(0)
+
+
+def receive_form(body: Body, environ: WSGIEnvironment, limit: int, head: int, check: Callable[[bytes], None]) -> None:
+    """Take the body as `receive` does, but let `check` see its first `head` bytes before more of it is read."""
+    stream = _stream(environ, limit)
+    first = _read(stream, head)
+    check(first)
+    body.add(first)
     while piece := _read(stream, PIECE):
         body.add(piece)
     body.file.seek(0)

@@ -5,7 +5,7 @@ From S3's "Browser-based uploads using POST" and "POST policy". Each field must 
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any, cast
 
@@ -13,6 +13,7 @@ import msgspec
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Field, MultipartDecoder, Preamble
 
 from ssm_deployer.sandbox import sigv4
 from ssm_deployer.sandbox.denial import Denied, Kind
@@ -70,11 +71,15 @@ def read(request: sigv4.Request, body: Body) -> Form:
     if filename is not None:
         fields["key"] = fields["key"].replace("${filename}", filename.rpartition("/")[2])
     fields["bucket"] = bucket[1]
+    return Form(claim=_claim(fields), fields=fields, size=size)
+
+
+def _claim(fields: Mapping[str, str]) -> sigv4.Claim:
     if not fields.get("x-amz-signature"):
         raise Denied(Kind.MISSING, "The form carries no Signature Version 4")
     if fields.get("x-amz-algorithm") != sigv4.ALGORITHM or not fields.get("policy"):
         raise Denied(Kind.BAD_REQUEST, f"The form needs a policy, signed with {sigv4.ALGORITHM}")
-    claim = sigv4.checked(
+    return sigv4.checked(
         Kind.BAD_REQUEST,
         credential=fields.get("x-amz-credential", ""),
         stamp=fields.get("x-amz-date", ""),
@@ -82,14 +87,51 @@ def read(request: sigv4.Request, body: Body) -> Form:
         signature=fields["x-amz-signature"],
         token=fields.get("x-amz-security-token", ""),
     )
-    return Form(claim=claim, fields=fields, size=size)
+
+
+def signed(request: sigv4.Request, head: bytes) -> tuple[sigv4.Claim, str]:
+    """Return who signed a form, and the policy that was signed, from the fields before its file.
+
+    Raises Denied if they do not stand in `head`.
+    """
+    boundary = parse_options_header(request.headers.get("Content-Type"))[1].get("boundary", "")
+    try:
+        fields = dict(_fields(MultipartDecoder(boundary.encode("ascii"), MAX_FIELD, max_parts=MAX_PARTS), head))
+    except (HTTPException, ValueError) as error:
+        raise Denied(Kind.BAD_REQUEST, "The body of the form is not well-formed multipart/form-data") from error
+    return _claim(fields), fields["policy"]
+
+
+def _fields(decoder: MultipartDecoder, head: bytes) -> Iterator[tuple[str, str]]:
+    decoder.receive_data(head)
+    name, value = "", b""
+    while True:
+        event = decoder.next_event()
+        if isinstance(event, Data):
+            value += event.data
+            continue
+        yield name, value.decode("utf-8", "replace")
+        if not isinstance(event, Field | Preamble) or (isinstance(event, Field) and event.name == "file"):
+            return
+        name, value = _name(event) if isinstance(event, Field) else "", b""
+
+
+def _name(part: Field) -> str:
+    if not isinstance(part.name, str):  # werkzeug gives a part without a name the name None
+        raise Denied(Kind.BAD_REQUEST, "Each part of a form needs a name")
+    return part.name.lower()
+
+
+def check_signature(claim: sigv4.Claim, text: str, key: bytes) -> None:
+    """Raise Denied unless the policy is signed."""
+    if claim.service != "s3" or not sigv4.same(sigv4.signature(key, text), claim.signature):
+        raise Denied(Kind.MISMATCH, "The signature of the policy does not match")
 
 
 def check(form: Form, key: bytes, now: float) -> None:
     """Raise Denied unless the policy is signed, in force, and allows all of the form."""
     text = form.fields["policy"]
-    if form.claim.service != "s3" or not sigv4.same(sigv4.signature(key, text), form.claim.signature):
-        raise Denied(Kind.MISMATCH, "The signature of the policy does not match")
+    check_signature(form.claim, text, key)
     policy, expires = _policy(text)
     if now > expires or now > form.claim.signed_at + sigv4.MAX_SECONDS:
         raise Denied(Kind.EXPIRED, "Invalid according to Policy: Policy expired.")
@@ -161,7 +203,7 @@ def _parts(request: sigv4.Request, body: Body) -> tuple[Sequence[tuple[str, str]
     except (HTTPException, ValueError) as error:
         raise Denied(Kind.BAD_REQUEST, "The body of the form is not well-formed multipart/form-data") from error
     sent = list(fields.items(multi=True))
-    if not all(isinstance(name, str) for name, _ in sent):  # werkzeug gives a part without a name the name None
+    if not all(isinstance(name, str) for name, _ in sent):
         raise Denied(Kind.BAD_REQUEST, "Each part of a form needs a name")
     uploads = list(files.items(multi=True))
     # A part without a filename is the file too, if it is called so.

@@ -1,5 +1,6 @@
 import base64
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ import pytest
 from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox.gate_bench import BASE, KEY, NOW, PORT, SECRET, Bench, Sent
+from sandbox.gate_bench import BASE, KEY, NOW, PORT, SECRET, Bench, Sent, sign
 from urllib3.filepost import encode_multipart_formdata
 
 from ssm_deployer.sandbox import sigv4
 from ssm_deployer.sandbox.denial import Kind
+from ssm_deployer.sandbox.gate import MAX_FORM_HEAD, STRANGERS
 from ssm_deployer.sandbox.gate_post import MAX_FIELD
 
 HOST = {"Host": f"127.0.0.1:{PORT}"}
@@ -248,8 +250,13 @@ def test_a_form_has_one_file_and_each_field_once() -> None:
     bench = Bench()
     good = form()
     first = b'--boundary\r\nContent-Disposition: form-data; name="'
-    for more in (b'file"; filename="b"\r\n\r\nx', b'other"; filename="b"\r\n\r\nx', b'key"\r\n\r\nx', b'KEY"\r\n\r\nx'):
+    for more in (b'key"\r\n\r\nx', b'KEY"\r\n\r\nx'):
         assert bench.refused(replace(good, body=first + more + b"\r\n" + good.body)) == "InvalidRequest"
+    for more in (b'file"; filename="b"\r\n\r\nx', b'other"; filename="b"\r\n\r\nx'):
+        # The fields must come before the file, so this form has none.
+        assert bench.refused(replace(good, body=first + more + b"\r\n" + good.body)) == "AccessDenied"
+        twice = good.body[: good.body.rindex(first)] + first + more + b"\r\n" + good.body[good.body.rindex(first) :]
+        assert bench.refused(replace(good, body=twice)) == "InvalidRequest"
     renamed = good.body.replace(b'name="file"', b'name="other"')
     assert bench.refused(replace(good, body=renamed)) == "InvalidRequest"
     without = good.body[: good.body.rindex(first)] + b"--boundary--\r\n"
@@ -281,3 +288,54 @@ def test_a_form_of_noise_is_refused_cleanly(at: int, piece: bytes, width: int, h
         at %= len(good.body)
         bad = replace(good, body=good.body[:at] + piece + good.body[at + width :])
     assert bench.send(bad).status in (200, 400, 403)
+
+
+class Slow:
+    """A body of many bytes that says how many were asked for."""
+
+    def __init__(self, start: bytes, size: int) -> None:
+        self.start, self.size, self.taken = start, size, 0
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(size if size >= 0 else self.size, self.size - self.taken)
+        piece = self.start[self.taken : self.taken + size].ljust(size, b"x")
+        self.taken += size
+        return piece
+
+
+def test_a_form_is_read_on_only_once_it_is_known_who_signed_it() -> None:
+    size = 100_000_000
+    changes: tuple[dict[str, str | None], ...] = (
+        {"x-amz-signature": "0" * 64},
+        {"x-amz-credential": f"AKIASTRANGER/{SCOPE}"},
+        {"policy": None},
+    )
+    for fields in changes:
+        body = Slow(form(fields).body[:-14], size)
+        more: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(size)}
+        Bench().refused(form(fields), **more)
+        assert body.taken <= MAX_FORM_HEAD + 10_000
+
+
+def test_forms_of_strangers_that_come_slowly_keep_only_each_other_waiting() -> None:
+    bench, release, reading = Bench(), threading.Event(), threading.Semaphore(0)
+
+    class Stuck:
+        def read(self, _size: int = -1) -> bytes:
+            reading.release()
+            release.wait(10)
+            return b""
+
+    stuck = {"wsgi.input": Stuck(), "CONTENT_LENGTH": "1000"}
+    threads = [threading.Thread(target=bench.send, args=(form(),), kwargs=stuck) for _ in range(STRANGERS)]
+    for thread in threads:
+        thread.start()
+        assert reading.acquire(timeout=10)
+    try:
+        assert bench.send(form()).status == 503
+        bench.passes(sign("PUT", "/bucket/key", b"body"))
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
+    bench.passes(form())
