@@ -5,8 +5,8 @@ moto's own models are read here and nowhere else; they are not patched.
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -23,6 +23,9 @@ OPERATOR = "ssm-deploy-sandbox-operator"
 PING_SECONDS = 300
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PARTITION = "aws"
+Value = TypeVar("Value")
+AssumedRole = Any
+"""moto's, which has no types."""
 
 
 class Keys(Mapping[str, str]):
@@ -52,21 +55,34 @@ class Keys(Mapping[str, str]):
         return len(self._own)
 
 
-class Tokens(Mapping[str, str]):
-    """Session token by access key, for the keys that STS gave out."""
+class Sessions(Mapping[str, Value]):
+    """Something of each session that STS gave out, by its access key."""
 
-    def __getitem__(self, access_key: str) -> str:
-        role = get_backend("sts")[DEFAULT_ACCOUNT_ID][_PARTITION].get_assumed_role_from_access_key(access_key)
-        if role is None:
+    def __init__(self, value: Callable[[AssumedRole], Value]) -> None:
+        self._value = value
+
+    def __getitem__(self, access_key: str) -> Value:
+        session = get_backend("sts")[DEFAULT_ACCOUNT_ID][_PARTITION].get_assumed_role_from_access_key(access_key)
+        if session is None:
             raise KeyError(access_key)
-        return str(role.session_token)
+        return self._value(session)
 
     def __iter__(self) -> Iterator[str]:
-        roles = get_backend("sts")[DEFAULT_ACCOUNT_ID][_PARTITION].assumed_roles
-        return iter([str(role.access_key_id) for role in roles])
+        sessions = get_backend("sts")[DEFAULT_ACCOUNT_ID][_PARTITION].assumed_roles
+        return iter([str(session.access_key_id) for session in sessions])
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+def tokens() -> Mapping[str, str]:
+    """Return the token of each session."""
+    return Sessions(lambda session: str(session.session_token))
+
+
+def expirations() -> Mapping[str, float]:
+    """Return when each session ends, in seconds since the epoch."""
+    return Sessions(lambda session: float(session.expiration.timestamp()))
 
 
 class Account:

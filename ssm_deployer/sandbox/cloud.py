@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from ssm_deployer.sandbox import container
-from ssm_deployer.sandbox.account import Account, Tokens
+from ssm_deployer.sandbox.account import Account, expirations, tokens
 from ssm_deployer.sandbox.agent import Boot, Result
 from ssm_deployer.sandbox.container import Traits
 from ssm_deployer.sandbox.faults import FaultLayer, InstanceFaults, operation
@@ -58,7 +58,7 @@ class Cloud:
         self._role = self._account.keys.issue()
         self.bucket, self.instances = self._account.seed(size, region)
         self._faults = FaultLayer(self._ssm(self._watched(self._account.app)), self._changed)
-        self._server = _listen(Gate(self._faults, self._account.keys, tokens=Tokens()))
+        self._server = _listen(Gate(self._faults, self._account.keys, tokens=tokens(), expirations=expirations()))
         self.port = self._server.server_port
 
     def start(self) -> None:

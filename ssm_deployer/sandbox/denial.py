@@ -38,6 +38,7 @@ class Kind(Enum):
     )
     UNKNOWN_KEY = (403, "InvalidAccessKeyId", "UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure")
     BAD_TOKEN = (403, "InvalidToken", "UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure")
+    TOKEN_EXPIRED = (400, "ExpiredToken", "ExpiredTokenException", "ExpiredToken", "RequestExpired")
     MISMATCH = (
         403,
         "SignatureDoesNotMatch",

@@ -3,6 +3,7 @@
 What was verified is what runs: the application behind sees the path, the scope and the body that the signature covers.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,7 @@ MAX_CALL = 16 * 1024**2
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _NONE: Mapping[str, str] = MappingProxyType({})
+_NEVER: Mapping[str, float] = MappingProxyType({})
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,6 +47,7 @@ class Gate:
         app: what is guarded.
         credentials: secret by access key, asked on every request.
         tokens: session token by access key, for those keys that have one.
+        expirations: when a key ends, in seconds since the epoch, for those keys that do.
         clock: seconds since the epoch.
     """
 
@@ -54,11 +57,13 @@ class Gate:
         credentials: Mapping[str, str],
         *,
         tokens: Mapping[str, str] = _NONE,
+        expirations: Mapping[str, float] = _NEVER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._credentials = credentials
         self._tokens = tokens
+        self._expirations = expirations
         self._clock = clock
         self._strangers = BoundedSemaphore(STRANGERS)
 
@@ -109,12 +114,14 @@ class Gate:
         return _admitted(environ, request, form.claim, body)
 
     def _key(self, claim: sigv4.Claim) -> bytes:
-        """The signing key of a claim. Raises Denied for an unknown access key, or a token that is not that key's."""
+        """The signing key of a claim. Raises Denied for a key that is unknown or has ended, or a token not its own."""
         secret = self._credentials.get(claim.access_key)
         if secret is None:
             raise Denied(Kind.UNKNOWN_KEY, "The access key does not exist here")
         if not sigv4.same(self._tokens.get(claim.access_key, ""), claim.token):
             raise Denied(Kind.BAD_TOKEN, "The session token is not the one of this access key")
+        if self._clock() >= self._expirations.get(claim.access_key, math.inf):
+            raise Denied(Kind.TOKEN_EXPIRED, "The provided token has expired.")
         return sigv4.signing_key(secret, claim)
 
     def _check_time(self, claim: sigv4.Claim) -> None:

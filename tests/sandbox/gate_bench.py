@@ -72,7 +72,14 @@ class Bench:
         self.credentials = {KEY: SECRET}
         self.ahead = 0.0
         self.seen: list[Seen] = []
-        self.gate = Gate(self._app, self.credentials, tokens=tokens or {}, clock=lambda: NOW + self.ahead)
+        self.expirations: dict[str, float] = {}
+        self.gate = Gate(
+            self._app,
+            self.credentials,
+            tokens=tokens or {},
+            expirations=self.expirations,
+            clock=lambda: NOW + self.ahead,
+        )
 
     def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))

@@ -133,6 +133,16 @@ def test_a_session_token_must_be_the_one_of_its_key() -> None:
         assert Bench().refused(a_get(how=how, who=Credentials(KEY, SECRET, "token/+="))) == "InvalidToken"
 
 
+@pytest.mark.parametrize("how", ["header", "presigned"])
+def test_what_a_session_signed_dies_with_it_whatever_else_it_says(how: str) -> None:
+    bench = Bench(tokens={KEY: "token"})
+    bench.expirations[KEY] = NOW + 60
+    sent = a_get(how=how, who=Credentials(KEY, SECRET, "token"))
+    bench.passes(sent)
+    bench.ahead = 61
+    assert bench.refused(sent) == "ExpiredToken"
+
+
 def test_the_application_is_told_the_scope_of_a_presigned_url() -> None:
     """moto would otherwise choose the service by the body, which a presigned URL leaves open."""
     sent = sign("PUT", "/bucket/key", how="presigned").with_header("Content-Type", "application/x-www-form-urlencoded")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_temporary_credentials_need_their_token(account: Account, client: Client
     url = listing(issued["SessionToken"]).generate_presigned_url("list_buckets")
     assert fetch("GET", url)[0] == 200
     assert fetch("GET", url.replace("X-Amz-Security-Token=", "X-Amz-Security-Token=a"))[0] == 403
+
+
+def test_temporary_credentials_end(account: Account) -> None:
+    role = "arn:aws:iam::123456789012:role/brief"
+    sts = boto3.session.Session(account.access_key, account.secret_key).client(
+        "sts", account.region, endpoint_url=account.endpoint_url, config=Config(parameter_validation=False)
+    )
+    issued = sts.assume_role(RoleArn=role, RoleSessionName="test", DurationSeconds=1)["Credentials"]
+    time.sleep(1.1)
+    session = boto3.session.Session(issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"])
+    for service, call, code in (
+        ("s3", "list_buckets", "ExpiredToken"),
+        ("ssm", "list_commands", "ExpiredTokenException"),
+    ):
+        with pytest.raises(ClientError, match=code):
+            getattr(session.client(service, account.region, endpoint_url=account.endpoint_url), call)()
 
 
 def test_a_form_is_an_object_like_any_other(account: Account, client: Client) -> None:
