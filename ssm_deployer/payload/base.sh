@@ -93,10 +93,13 @@ erase() {
     return
   fi
   # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-  for item in "$1"/* "$1"/.[!.]*; do
-    [ "$item" = "$1/owner" ] || remove "$item"
+  gone=$1
+  set --
+  for item in "$gone"/* "$gone"/.[!.]*; do
+    [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  [ -e "$1/files" ] || remove "$1"
+  remove "$@"
+  [ -e "$gone/files" ] || remove "$gone"
 }
 
-remove() { rm -rf "$1" || { chmod -R u+rwx "$1" && rm -rf "$1"; }; } 2>/dev/null
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null

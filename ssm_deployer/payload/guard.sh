@@ -6,7 +6,7 @@
 # post: start the guard.
 post() {
   have setsid || refuse setup 'setsid is missing'
-  mkfifo "$work/life" "$work/answer" || refuse no-place "$work: no room for a fifo"
+  mkfifo "$work/life" "$work/answer" 2>/dev/null || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
   exec 9<>"$work/life" 8<>"$work/answer"
   # exec: $! must be the guard itself, not a shell that waits for it. 8 by name: ksh hands no such number on.
@@ -130,6 +130,9 @@ unforked() {
     hunt tree
     [ -n "$prey" ] || break
   done
+  # The dead count, too, until init has collected them.
+  until=$((up + 2))
+  while [ "$up" -lt "$until" ]; do now; done
   [ -n "$late" ] || exit
   exec sh "$self" guard "$work" "$payload" late 8>&8
 }

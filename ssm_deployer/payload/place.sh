@@ -39,7 +39,8 @@ sweep() {
       if read -r pid was space <"$old/owner"; then
         [ "$space" != "$pid_space" ] || same "$pid" "$was" || erase "$old"
       else
-        # Of a payload that was killed before it could write the owner, or after it had removed all else: it is empty.
+        # Of a payload that was killed before it could write the owner, or after it had removed all: nothing is in it.
+        [ -s "$old/owner" ] || rm -f "$old/owner"
         rmdir "$old"
       fi
     done

@@ -91,11 +91,13 @@ execute() {
 # also says something (not of INT and PIPE, which hence read as exit 130 and 141). yash says 384 + N, ksh 256 + N.
 judge() {
   outcome=exited
+  # First: the script may have left nothing to fork with.
+  over || late=late
   if [ "$code" -gt 256 ] || { [ "$code" -gt 128 ] && [ "$code" -le 192 ] && { [ -s "$notice" ] || mute; }; }; then
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  over || outcome=timed-out
+  [ "$late" != late ] || outcome=timed-out
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.

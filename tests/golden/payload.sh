@@ -120,13 +120,16 @@ erase() {
     return
   fi
   # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-  for item in "$1"/* "$1"/.[!.]*; do
-    [ "$item" = "$1/owner" ] || remove "$item"
+  gone=$1
+  set --
+  for item in "$gone"/* "$gone"/.[!.]*; do
+    [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  [ -e "$1/files" ] || remove "$1"
+  remove "$@"
+  [ -e "$gone/files" ] || remove "$gone"
 }
 
-remove() { rm -rf "$1" || { chmod -R u+rwx "$1" && rm -rf "$1"; }; } 2>/dev/null
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
 
 # Where the files go, and what killed payloads left there.
 
@@ -169,7 +172,8 @@ sweep() {
       if read -r pid was space <"$old/owner"; then
         [ "$space" != "$pid_space" ] || same "$pid" "$was" || erase "$old"
       else
-        # Of a payload that was killed before it could write the owner, or after it had removed all else: it is empty.
+        # Of a payload that was killed before it could write the owner, or after it had removed all: nothing is in it.
+        [ -s "$old/owner" ] || rm -f "$old/owner"
         rmdir "$old"
       fi
     done
@@ -452,7 +456,7 @@ print(answer.status)' "$2") && return
 # post: start the guard.
 post() {
   have setsid || refuse setup 'setsid is missing'
-  mkfifo "$work/life" "$work/answer" || refuse no-place "$work: no room for a fifo"
+  mkfifo "$work/life" "$work/answer" 2>/dev/null || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
   exec 9<>"$work/life" 8<>"$work/answer"
   # exec: $! must be the guard itself, not a shell that waits for it. 8 by name: ksh hands no such number on.
@@ -576,6 +580,9 @@ unforked() {
     hunt tree
     [ -n "$prey" ] || break
   done
+  # The dead count, too, until init has collected them.
+  until=$((up + 2))
+  while [ "$up" -lt "$until" ]; do now; done
   [ -n "$late" ] || exit
   exec sh "$self" guard "$work" "$payload" late 8>&8
 }
@@ -714,11 +721,13 @@ execute() {
 # also says something (not of INT and PIPE, which hence read as exit 130 and 141). yash says 384 + N, ksh 256 + N.
 judge() {
   outcome=exited
+  # First: the script may have left nothing to fork with.
+  over || late=late
   if [ "$code" -gt 256 ] || { [ "$code" -gt 128 ] && [ "$code" -le 192 ] && { [ -s "$notice" ] || mute; }; }; then
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  over || outcome=timed-out
+  [ "$late" != late ] || outcome=timed-out
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.

@@ -88,6 +88,14 @@ class Store:
             body = bytes([body[0] ^ 1]) + body[1:]
         elif fault == "hang":
             self.closed.wait(30)
+        elif fault == "drip":
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            for byte in body:
+                request.wfile.write(bytes([byte]))
+                if self.closed.wait(0.2):
+                    return
         request.send_response(status)
         if fault == "302":
             request.send_header("Location", f"/{name}")
@@ -123,7 +131,10 @@ class Outcome:
 
     @property
     def record(self) -> Record:
-        record, _ = parse(self.stdout.decode("utf-8", "replace"), RUN)
+        return self.record_of(RUN)
+
+    def record_of(self, run: str) -> Record:
+        record, _ = parse(self.stdout.decode("utf-8", "replace"), run)
         assert record is not None, (self.code, self.stdout[:2000], self.stderr[:2000])
         return record
 
@@ -149,6 +160,7 @@ class Rig:
     lock_roots: str = ""
     tmpdir: bool = True
     bare: bool = False
+    before: str = ""
     env: dict[str, str] = field(default_factory=dict)
     texts: int = 0
 
@@ -242,8 +254,9 @@ class Rig:
         )
 
     def surroundings(self) -> list[str]:
-        """With `bare`, not even stdin is open."""
-        return ["/bin/sh", "-c", 'exec "$0" "$@" <&-'] if self.bare else []
+        """What happens between the agent and the shell. With `bare`, not even stdin is open."""
+        before = "exec <&-; " if self.bare else self.before
+        return ["/bin/sh", "-c", f'{before}exec "$0" "$@"'] if before else []
 
     def finish(self, started: "Started") -> Outcome:
         """Wait for the end of both streams, as the agent does."""

@@ -1,9 +1,14 @@
 """Deadlines, cancels and crashes: whatever ends a run early leaves nothing behind."""
 
+import contextlib
+import os
+import signal
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from payload.rig import Rig, started_and
+from payload.rig import Rig, equip, started_and, wait_for
 
 from ssm_deployer.payload import build
 
@@ -58,7 +63,7 @@ def test_the_deadline_stops_what_forks_for_ever(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_the_time_for_fetching_does_not_limit_the_script(rig: Rig) -> None:
-    outcome = rig.run("#!/bin/sh\nsleep 4\necho done\n", fetch_timeout=1)
+    outcome = rig.run("#!/bin/sh\nsleep 4\necho done\n", fetch_timeout=2)
     assert (outcome.record.outcome, outcome.extract) == ("exited", "done\n")
 
 
@@ -126,3 +131,120 @@ def test_without_its_guard_a_run_still_ends_well(rig: Rig) -> None:
     rig.kill_guard()
     (rig.root / "ready.go").touch()
     assert rig.finish(started).record.code == 6
+
+
+@pytest.mark.parametrize("ending", ["kill 0", "trap 'kill 0' EXIT; exit 3", "kill -HUP -$(ps -o pgid= $$ | tr -d ' ')"])
+def test_a_script_that_signals_its_whole_group_is_reported(rig: Rig, ending: str) -> None:
+    outcome = rig.run(f"#!/bin/sh\necho out\n{ending}\n")
+    assert (outcome.record.outcome, outcome.extract) == ("signalled", "out\n")
+
+
+TREE = "import os\nfor i in range(40):\n  os.mkdir(str(i))\n  for j in range(250): open(f'{i}/{j}', 'w').close()\n"
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_files_are_being_removed_leaves_nothing(rig: Rig) -> None:
+    started = rig.start(build(rig.job(f"#!/usr/bin/python3\n{TREE}")))
+    assert started.process.stdout
+    started.process.stdout.readline()
+    started.cancel()
+    rig.finish(started)
+    assert rig.settle() == []
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_output_is_being_hashed_leaves_nothing(rig: Rig) -> None:
+    equip(rig, ["curl"])
+    rig.wrap("sha256sum", f"case $(readlink /proc/self/fd/0) in */out) : >{rig.root}/ready; sleep 60 ;; esac")
+    started = rig.start(build(rig.job("#!/bin/sh\necho x\n")))
+    wait_for(rig.root / "ready")
+    started.cancel()
+    assert rig.finish(started).stdout == b""
+    assert rig.settle() == []
+
+
+def test_a_removal_that_was_killed_with_its_guard_is_finished_by_the_next_run(rig: Rig) -> None:
+    equip(rig, ["curl"])
+    rig.wrap("rm", f"case $* in *deploy_files*/script*) : >{rig.root}/ready; sleep 60 ;; esac")
+    started = rig.start(build(rig.job("#!/bin/sh\n", files={"a": b""})))
+    wait_for(rig.root / "ready")
+    rig.kill_guard()
+    started.cancel()
+    rig.finish(started)
+    rig.end_services()
+    (left,) = rig.tmp.glob("deploy_files_*")
+    assert "owner" in {path.name for path in left.iterdir()}
+    (Path(rig.path) / "rm").write_text('#!/bin/sh\nexec /bin/rm "$@"\n')
+    rig.env["AWS_SSM_INSTANCE_ID"] = "i-next"
+    assert rig.run("#!/bin/sh\n").code == 0
+    assert rig.settle() == []
+
+
+@pytest.mark.slow
+def test_what_a_slow_sweep_takes_does_not_delay_the_deadline(rig: Rig) -> None:
+    equip(rig, ["curl"])
+    rig.wrap("rm", "case $* in *deploy_files_1_1/data*) sleep 4 ;; esac")
+    old = rig.tmp / "deploy_files_1_1"
+    old.mkdir(parents=True)
+    (old / "owner").write_text(f"4194999 7 {Path('/proc/self/ns/pid').readlink()}\n")
+    (old / "data").touch()
+    outcome = rig.run("#!/bin/sh\necho ran\nsleep 60\n", timeout=1, fetch_timeout=2)
+    assert (outcome.record.outcome, outcome.extract) == ("timed-out", "ran\n")
+    assert outcome.record.ended - outcome.record.started < 4
+    assert rig.settle() == []
+
+
+BOMB = "trap '' TERM\nbomb() { bomb & bomb & wait; }\nbomb\nsleep 60\n"
+
+
+@pytest.mark.slow
+def test_a_fork_bomb_is_stopped_and_reported(rig: Rig) -> None:
+    """Unpaced, and bounded by nothing but a limit on its user's processes."""
+    rig.open_to_others()
+    outcome = rig.run(f"#!/bin/bash\nulimit -u 400\n{BOMB}", run_as="nobody", timeout=2)
+    assert outcome.record.outcome == "timed-out"
+    assert outcome.seconds < 2 + 1 + 15 + 5
+    assert rig.settle() == []
+
+
+@pytest.mark.slow
+def test_a_script_that_takes_all_processes_from_the_guard_too_is_stopped(rig: Rig, pids: Path) -> None:
+    """As in the agent's own control group, which has a limit."""
+    script = (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True:\n  try:\n    os.fork()\n"
+    )
+    script += "  except OSError:\n    time.sleep(0.1)\n"
+    rig.before = f"echo $$ >{pids}/cgroup.procs; "
+    (pids / "pids.max").write_text("100")
+    outcome = rig.run(f"#!/usr/bin/python3\n{script}", timeout=2)
+    assert outcome.record.outcome == "timed-out"
+    assert rig.settle() == []
+
+
+@pytest.fixture
+def pids() -> Iterator[Path]:
+    """A control group that limits the number of processes."""
+    tops = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    group = next(top for top in tops if top.exists()) / f"ssm-deploy-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        if not (group / "pids.max").exists():
+            group.rmdir()
+            pytest.skip("this machine has no control groups for processes")
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    yield group
+    while members := (group / "cgroup.procs").read_text().split():
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    group.rmdir()
+
+
+@pytest.mark.slow
+def test_without_proc_nothing_runs(rig: Rig) -> None:
+    """The clock, the processes and the open files are there; without it no deadline could be kept."""
+    rig.before = 'exec unshare -m sh -c \'mount -t tmpfs none /proc; exec "$0" "$@"\' "$0" "$@"; '
+    outcome = rig.run("#!/bin/sh\necho ran\n")
+    assert (outcome.record.error, outcome.record.detail) == ("setup", "/proc is not mounted")
+    assert outcome.extract == ""

@@ -1,7 +1,9 @@
 """Getting the content onto the target, and what stops that."""
 
+from pathlib import Path
+
 import pytest
-from payload.rig import QUERY, Outcome, Rig, equip
+from payload.rig import QUERY, RUN, Outcome, Rig, equip
 
 from ssm_deployer.payload import REFUSALS, build
 
@@ -15,8 +17,8 @@ FETCHERS = [
 ]
 
 
-def refused(outcome: Outcome, word: str) -> str:
-    record = outcome.record
+def refused(outcome: Outcome, word: str, run: str = RUN) -> str:
+    record = outcome.record_of(run)
     assert (record.outcome, record.error, record.code) == ("refused", word, REFUSALS[word].code)
     assert outcome.code == REFUSALS[word].code
     assert outcome.extract == ""
@@ -123,3 +125,28 @@ def test_an_unpacking_that_hangs_is_ended(rig: Rig) -> None:
     equip(rig, ["curl"])
     rig.wrap("tar", "sleep 60")
     refused(rig.run("#!/bin/sh\necho ran\n", files={"a": b""}, fetch_timeout=1), "fetch-timeout")
+
+
+def test_a_fetcher_that_cannot_be_executed_is_passed_over(rig: Rig) -> None:
+    equip(rig, ["wget"])
+    (Path(rig.path) / "curl").write_text("#!/bin/sh\necho 'curl: error while loading shared libraries' >&2\nexit 127\n")
+    (Path(rig.path) / "curl").chmod(0o755)
+    assert rig.run("#!/bin/sh\necho ran\n").extract == "ran\n"
+    (Path(rig.path) / "wget").unlink()
+    detail = refused(rig.run("#!/bin/sh\n", run_id=f"{RUN}-2"), "no-fetch-tool", f"{RUN}-2")
+    assert detail == "none of curl, wget, python3, busybox, curl is broken"
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "text"),
+    [("curl", ".curlrc", "proxy = http://127.0.0.1:1/\n"), ("wget", ".wgetrc", "http_proxy = http://127.0.0.1:1/\n")],
+)
+def test_the_settings_of_roots_own_tools_are_not_read(rig: Rig, program: str, name: str, text: str) -> None:
+    equip(rig, [program])
+    rig.env["HOME"] = str(rig.root)
+    (rig.root / name).write_text(text)
+    assert rig.run("#!/bin/sh\necho ran\n").extract == "ran\n"
+
+
+def test_a_redirect_that_leads_somewhere_is_followed(rig: Rig) -> None:
+    assert rig.run("#!/bin/sh\necho ran\n", faults=["302"]).extract == "ran\n"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -188,3 +189,23 @@ def test_no_secret_is_an_argument(rig: Rig, bucket: Bucket) -> None:
     assert rig.execute(build(job(bucket))).code == 0
     shown = seen.read_text()
     assert not [secret for secret in (SECRET_KEY, TOKEN, ACCESS_KEY, "imds-token") if secret in shown]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cli")
+def test_the_cli_does_not_run_what_the_user_of_the_script_names(rig: Rig, bucket: Bucket) -> None:
+    """`credential_process` of a user's ~/.aws/config would run as root."""
+    rig.open_to_others()
+    for name in [name for name in rig.env if name.startswith("AWS_")]:
+        del rig.env[name]
+    home = rig.root / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "config").write_text(f"[default]\ncredential_process = {home}/thief\n")
+    (home / "thief").write_text(f"#!/bin/sh\nid -un >{rig.root}/ran\n")
+    (home / "thief").chmod(0o755)
+    getent = f'case $2 in nobody) echo "nobody:x:65534:65534::{home}:/bin/sh" ;; *) exec /usr/bin/getent "$@" ;; esac'
+    (Path(rig.path) / "getent").write_text(f"#!/bin/sh\n{getent}\n")
+    (Path(rig.path) / "getent").chmod(0o755)
+    rig.env["AWS_EC2_METADATA_DISABLED"] = "true"
+    rig.execute(build(msgspec.structs.replace(job(bucket), run_as="nobody")))
+    assert not (rig.root / "ran").exists()

@@ -29,7 +29,7 @@ def shell(request: pytest.FixtureRequest, rig: Rig) -> str:
 
 def test_files_arguments_and_environment(rig: Rig, shell: str) -> None:
     args = ["a b", "", "'\"$`\\", "line\nline", "{{ssm:x}}", "*", "-n", "\N{SNOWMAN}"]
-    # yash keeps its input in wide characters, so that it cannot even read what is no text.
+    # See the test below.
     odd = b"\xff\x80\n'" if shell != "yash" else b"x\n'"
     script = "#!/usr/bin/python3\nimport os, sys\nprint(*[os.fsencode(a).hex() for a in sys.argv[1:]])\n"
     script += "print(os.environb[b'X'].hex(), sorted(os.listdir()), sorted(os.listdir('/proc/self/fd')))\n"
@@ -41,7 +41,17 @@ def test_files_arguments_and_environment(rig: Rig, shell: str) -> None:
     assert (outcome.code, outcome.errors) == (0, "")
 
 
-@pytest.mark.parametrize("code", [0, 1, 127, 130, 137, 168, 255])
+def test_bytes_that_are_no_text_are_read_or_refused(rig: Rig, shell: str) -> None:
+    """yash keeps its input in wide characters, so that it cannot even read what is no text."""
+    outcome = rig.run("#!/usr/bin/python3\nimport os, sys\nprint(os.fsencode(sys.argv[1]).hex())\n", args=[b"\xff\x80"])
+    if shell == "yash":
+        assert (outcome.record.error, outcome.extract) == ("setup", "")
+        assert outcome.record.detail == "this shell cannot read arguments that are no text"
+    else:
+        assert outcome.extract == "ff80\n"
+
+
+@pytest.mark.parametrize("code", [0, 1, 127, 130, 137, 168, 169, 255])
 def test_exit_codes(rig: Rig, shell: str, code: int) -> None:
     outcome = rig.run(f"#!/bin/sh\necho out; echo err >&2; exit {code}\n")
     if shell != "zsh" or not 128 < code < 193:  # zsh tells nothing of a killed child: all the same to it
