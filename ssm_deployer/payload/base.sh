@@ -63,7 +63,8 @@ leave() {
   [ -z "$guard" ] || { echo end >&9 && wait "$guard"; } 2>/dev/null
   # Still there: the guard itself was killed, or something is mounted.
   if [ -d "${work:-/dev/null}" ]; then
-    kill -s KILL -- "-$guard" 2>/dev/null
+    # Its timers. Without a number, zsh would take this very group.
+    [ -z "$guard" ] || kill -s KILL -- "-$guard" 2>/dev/null
     erase "$work"
   fi
   work=

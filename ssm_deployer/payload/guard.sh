@@ -125,14 +125,16 @@ hunt() {
 # unforked: end the script's processes without any help, and start anew.
 unforked() {
   now
-  until=$((up + patience))
+  until=$((up + patience)) dead=''
   while [ "$up" -lt "$until" ]; do
     hunt tree
     [ -n "$prey" ] || break
+    dead="$dead$prey"
   done
   # The dead count, too, until init has collected them.
-  until=$((up + 2))
-  while [ "$up" -lt "$until" ]; do now; done
+  for pid in $dead; do
+    while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
+  done
   [ -n "$late" ] || exit
   exec sh "$self" guard "$work" "$payload" late 8>&8
 }

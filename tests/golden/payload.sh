@@ -90,7 +90,8 @@ leave() {
   [ -z "$guard" ] || { echo end >&9 && wait "$guard"; } 2>/dev/null
   # Still there: the guard itself was killed, or something is mounted.
   if [ -d "${work:-/dev/null}" ]; then
-    kill -s KILL -- "-$guard" 2>/dev/null
+    # Its timers. Without a number, zsh would take this very group.
+    [ -z "$guard" ] || kill -s KILL -- "-$guard" 2>/dev/null
     erase "$work"
   fi
   work=
@@ -575,14 +576,16 @@ hunt() {
 # unforked: end the script's processes without any help, and start anew.
 unforked() {
   now
-  until=$((up + patience))
+  until=$((up + patience)) dead=''
   while [ "$up" -lt "$until" ]; do
     hunt tree
     [ -n "$prey" ] || break
+    dead="$dead$prey"
   done
   # The dead count, too, until init has collected them.
-  until=$((up + 2))
-  while [ "$up" -lt "$until" ]; do now; done
+  for pid in $dead; do
+    while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
+  done
   [ -n "$late" ] || exit
   exec sh "$self" guard "$work" "$payload" late 8>&8
 }
