@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ssm_deployer.payload
 from ssm_deployer.errors import UsageError
 from ssm_deployer.payload import REFUSALS, Job, Source, build, check_script, execution_timeout, inputs
+from ssm_deployer.payload.compose import short_names
 
+PARTS = Path(ssm_deployer.payload.__file__).parent
 GOLDEN = Path(__file__).parent / "golden" / "payload.sh"
 
 
@@ -76,11 +79,47 @@ def test_every_shell_can_read_it(shell: list[str], readable: bool, tmp_path: Pat
     subprocess.run([*shell, "-n", script], check=True)
 
 
-def test_it_stays_small_with_everything_on() -> None:
+def test_it_stays_small_with_everything_on_and_the_longest_names() -> None:
     token = "t" * 1200  # about what an assumed role has
-    sources = {name: url(name, token) for name in ("script", "bundle", "inputs")}
-    assert len(build(job(**sources))) < 16_384
-    assert len(build(by_role())) < 16_384
+    longest = {"bucket-name": "b" * 63, "prefix": "a-team/with-a/long-prefix", "20261124-abc": "20261124-101112-abcdef"}
+
+    def long(source: Source) -> Source:
+        location = source.location
+        for short, name in longest.items():
+            location = location.replace(short, name)
+        return msgspec.structs.replace(source, location=location, size=123_456_789_012)
+
+    for kind in (lambda name: url(name, token), object_of_role):
+        sources = {name: long(kind(name)) for name in ("script", "bundle", "inputs")}
+        assert len(build(job(**sources, region="ap-southeast-2", run_id=longest["20261124-abc"]))) < 16_384
+
+
+def test_a_shortened_text_means_the_same() -> None:
+    """Each variable of the readable text has one short name, which no other variable has, wherever it stands."""
+    readable = build(job(), readable=True)
+    names = short_names(readable)
+    assert len(set(names.values())) == len(names) > 50
+    assert not {"do", "fi", "if", "in"} & set(names.values())
+    left = set(re.findall(r"(?<![\\w.-])(\\w{3,})(?==)|\\$\\{?(\\w{3,})", build(job())))
+    assert {word for pair in left for word in pair if word.islower()} == set()
+
+
+def test_every_exception_to_shellcheck_has_its_reason() -> None:
+    """On the same line, or in the comment above it."""
+    for part in PARTS.glob("*.sh"):
+        lines = part.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if "shellcheck disable" in line:
+                assert re.search(r"disable=SC\d+ # \S", line), f"{part.name} line {number + 1}: {line}"
+
+
+def test_the_record_calls_the_bundle_by_its_content() -> None:
+    text = build(job(bundle_digest="cd" * 32), readable=True)
+    assert f"bundle_digest='{'cd' * 32}'" in text
+    assert f"bundle_sum='{'ab' * 32}'" in text
+    assert f"bundle_digest='{'ab' * 32}'" in build(job(), readable=True)
+    with pytest.raises(UsageError, match="digest"):
+        build(job(bundle_digest="'"))
 
 
 def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) -> None:
@@ -169,6 +208,9 @@ def test_no_refusal_has_an_exit_code_of_another_meaning() -> None:
         (b"echo\r\n", "CRLF"),
         (b"#!/bin/sh\necho \0\n", "NUL byte at offset 15"),
         ("#!/bin/sh\n".encode("utf-16"), "NUL"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+        (b"#!\necho\n", "names no interpreter"),
+        (b"#! \t\necho\n", "names no interpreter"),
     ],
 )
 def test_scripts_that_cannot_run_anywhere_are_refused(content: bytes, word: str) -> None:

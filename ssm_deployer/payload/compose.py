@@ -157,14 +157,14 @@ def _part(name: str) -> str:
 
 
 def compact(text: str, names: Mapping[str, str]) -> str:
-    """Drop comments and indentation, and shorten variables: they are for readers, and here size counts."""
+    """Drop comments, indentation and blanks, and shorten variables: they are for readers, and here size counts."""
     lines = (line.strip() for line in text.splitlines())
     code = "\n".join(line for line in lines if line and not line.startswith("#"))
 
     def shorten(found: re.Match[str]) -> str:
         return re.sub(r"[a-z_0-9]+", lambda word: names.get(word[0], word[0]), found[0])
 
-    return _VARIABLES.sub(shorten, code)
+    return re.sub(r" (&&|\|\||\|) ", r"\1", _VARIABLES.sub(shorten, code))
 
 
 def short_names(text: str) -> Mapping[str, str]:

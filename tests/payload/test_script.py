@@ -244,3 +244,20 @@ def test_the_script_file_is_private_and_gone_afterwards(rig: Rig) -> None:
     assert shown[:2] == ["700", "700"]
     assert not Path(shown[2]).exists()
     assert stat.S_IMODE((rig.locks / "ssm-deploy").stat().st_mode) == 0o700
+
+
+@pytest.mark.slow
+def test_a_script_that_the_kernel_kills_for_its_memory_is_told(rig: Rig) -> None:
+    """In a control group with little memory, where one can be made; else SIGKILL by hand stands for it."""
+    group = Path("/sys/fs/cgroup/memory/ssm-deploy-test")
+    hog = "/usr/bin/python3 -c 'x = [bytes(1 << 20) + b\"x\" for _ in range(2000)]'"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(40 << 20))
+    except OSError:
+        outcome = rig.run("#!/bin/sh\necho before\nkill -9 $$\n")
+    else:
+        outcome = rig.run(f"#!/bin/sh\necho before\necho $$ >{group}/cgroup.procs\nexec {hog}\n")
+        group.rmdir()
+    assert (outcome.record.outcome, outcome.record.signal, outcome.extract) == ("signalled", 9, "before\n")
+    assert outcome.code == 1
