@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ssm_deployer.cli.main import COMMANDS, root
+from ssm_deployer.cli.main import root
 
 ROOT = Path(__file__).parent.parent
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
@@ -54,6 +54,6 @@ def test_every_option_of_the_main_command_stands_in_the_table_of_the_readme(opti
     assert any(option in re.findall(r"-[\w-]+", cell) for cell in table)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", root.commands)
 def test_the_readme_shows_every_command(command: str) -> None:
     assert f"ssm-deploy {command}" in README

@@ -1,6 +1,8 @@
 """DESIGN's rules about who may import whom, who may print, and who may end the process."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,8 @@ DOORS = {
     "flask": {"sandbox"},
     "werkzeug": {"sandbox"},
 }
+# What takes long to import, and what imports it.
+HEAVY = {"boto3", "botocore", "rich", "yaml", "msgspec", "moto", "ssm_deployer.aws", "ssm_deployer.config"}
 # A server that runs as a process of its own.
 PROCESSES = {"sandbox/server.py", "sandbox/supervisor.py"}
 
@@ -109,21 +113,23 @@ def test_only_aws_catches_the_errors_of_botocore(path: Path) -> None:
         assert "ClientError" not in names
 
 
-def test_commands_are_loaded_when_they_are_called() -> None:
-    top = {
-        alias.name if isinstance(node, ast.Import) else node.module
-        for node in tree(Path("cli/main.py")).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert "click" in top
-    heavy = {
-        "boto3",
-        "rich",
-        "yaml",
-        "moto",
-        "ssm_deployer.cli.upload_script",
-        "ssm_deployer.aws",
-        "ssm_deployer.config",
-    }
-    assert not top & heavy
+@pytest.mark.parametrize("typed", ["", "up", "upload-script --del", "targets --", "sandbox ", "init "])
+def test_completing_a_command_line_imports_nothing_of_what_commands_do(typed: str) -> None:
+    words = f"ssm-deploy {typed}"
+    environment = {
+        "_SSM_DEPLOY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)
+    }  # fmt: skip
+    assert not HEAVY & loaded("from ssm_deployer.cli.main import run; run([])", environment)
+
+
+def test_help_imports_nothing_of_what_commands_do() -> None:
+    assert not HEAVY & loaded("from ssm_deployer.cli.main import run; run(['upload-script', '--help'])", {})
+
+
+def loaded(program: str, environment: dict[str, str]) -> set[str]:
+    """The modules that a program has imported when it ends."""
+    code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {program}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=-1, text=True, check=True
+    )
+    return set(ended.stderr.split())

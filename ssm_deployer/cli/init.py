@@ -4,16 +4,16 @@ from pathlib import Path
 
 import click
 
-from ssm_deployer.cli import options as shared
 from ssm_deployer.config import TEMPLATE
 from ssm_deployer.errors import UsageError
 
 
-@click.command("init")
-@click.argument("path", type=click.Path(path_type=Path), default=Path("config.yaml"))
-@shared.verbose
-def command(path: Path) -> None:
-    """Write a commented config.yaml, or to PATH; an existing file stays as it is."""
+def init(path: Path) -> None:
+    """Write it.
+
+    Raises:
+        UsageError: the file is there already, or cannot be written.
+    """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(TEMPLATE)

@@ -1,6 +1,5 @@
-"""The entry point: the commands, loaded when they are called, and the one boundary at which errors become words."""
+"""The entry point: the commands, and the one boundary at which errors become words."""
 
-import importlib
 import io
 import sys
 import traceback
@@ -9,39 +8,22 @@ from typing import Any, NoReturn
 import click
 
 from ssm_deployer import __version__
+from ssm_deployer.cli.commands import COMMANDS
 from ssm_deployer.errors import DeployError, ExitCode
 
-# Name, module of the same spelling, and the line that `ssm-deploy --help` shows. Importing all of them for a help
-# page would take ten times as long as printing it.
-COMMANDS = {
-    "upload-script": "Put a script and files onto targets, run it, and show what happened.",
-    "targets": "Show which machines are meant, and how each is reached.",
-    "sandbox": "Keep an AWS account of your own on this machine, to rehearse in.",
-    "init": "Write a commented config.yaml.",
-    "help": "Show the help of a command.",
-}
+
+class _Group(click.Group):
+    """Shows its commands in their own order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature and contract
+        return list(self.commands)
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, D102 - click's signature and contract
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002, D102
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"ssm_deployer.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    commands={command.name or "": command for command in COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="ssm-deploy")
 def root() -> None:
     """Put a script and a folder of files onto a fleet of EC2 machines without SSH."""

@@ -8,6 +8,8 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SANDBOX_SIZE = 3
+
 # Whether it can be read is told by whoever reads it, with a remedy.
 FILE = click.Path(path_type=Path, readable=False)
 

@@ -2,19 +2,14 @@
 
 from typing import Any
 
-import click
-
-from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import place, settings_from
 from ssm_deployer.errors import NoTargets
 from ssm_deployer.views.table import TargetsTable
 
 
-@click.command("targets")
-@shared.where
-def command(**options: Any) -> None:  # noqa: ANN401 - what click collected
-    """Show which machines are meant, and how each is reached, or why not."""
+def targets(options: dict[str, Any]) -> None:
+    """Find them and print the table."""
     with place(options, settings_from(options)) as here:
         resolution = here.resolve()
         screen = console()

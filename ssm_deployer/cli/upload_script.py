@@ -12,7 +12,6 @@ import click
 from ssm_deployer import __version__, payload
 from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
 from ssm_deployer.bundle import Bundle, scan, shown
-from ssm_deployer.cli import options as shared
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
@@ -27,32 +26,8 @@ from ssm_deployer.views.table import plan_view
 DEFAULT_FILES = Path("files")
 
 
-@click.command("upload-script", context_settings={"ignore_unknown_options": False})
-@click.argument("script", type=shared.FILE)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS…]")
-@shared.where
-@click.option(
-    "--files",
-    type=shared.FILE,
-    metavar="DIR",
-    help="Files to bring along. [default: ./files]",
-)
-@click.option("--no-files", is_flag=True, help="Bring no files along.")
-@click.option("-e", "--env", "environment", multiple=True, metavar="K=V", help="Set for the script; repeatable.")
-@click.option("--bucket", metavar="NAME", help="The S3 bucket that the files wait in.")
-@click.option("--delivery", type=click.Choice(["presigned", "role"]), help="How targets may read the bucket.")
-@click.option("--timeout", metavar="TIME", help="For the script, such as 90s, 5m or 2h. [default: 5m]")
-@click.option("--upload-timeout", metavar="TIME", help="For a target to fetch the files. [default: 60s]")
-@click.option("--delivery-timeout", metavar="TIME", help="For SSM to reach a target. [default: 10m]")
-@click.option("--run-as", metavar="USER", help="Run the script as this user of the target. [default: root]")
-@click.option("--output", type=click.Choice(["auto", "plain", "json"]), default="auto", help="How to show the run.")
-@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def command(script: Path, arguments: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 - what click collected
-    """Run SCRIPT on every target, with a folder of files beside it, and show what happened on each.
-
-    The files are in $DEPLOY_FILES_DIR, which is also the script's working directory.
-    """
+def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> int:
+    """Plan, show or ask, and deploy; returns the exit code."""
     settings = settings_from(options)
     content = Content(
         script=read_script(script),

@@ -11,11 +11,10 @@ import msgspec
 
 from ssm_deployer import config
 from ssm_deployer.aws import Aws
+from ssm_deployer.cli.options import SANDBOX_SIZE
 from ssm_deployer.config import Settings
 from ssm_deployer.selector import ALL, Selector, parse_selector
 from ssm_deployer.targets import Resolution, resolve
-
-SANDBOX_SIZE = 3
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
