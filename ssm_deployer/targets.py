@@ -101,8 +101,7 @@ class Finder:
     """The calls to EC2 and SSM that look for machines; each method yields `(id, what the service says of it)`."""
 
     def __init__(self, aws: Aws) -> None:
-        self._ec2 = aws.client("ec2")
-        self._ssm = aws.client("ssm")
+        self._aws = aws
 
     def instances_by_id(self, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What EC2 knows of these ids; hybrid nodes and ids that do not exist are left out."""
@@ -144,14 +143,14 @@ class Finder:
 
     def _instances(self, filters: list[dict[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         with translated("list the instances"):
-            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
+            for page in self._aws.client("ec2").get_paginator("describe_instances").paginate(Filters=filters):
                 for reservation in page["Reservations"]:
                     for instance in reservation["Instances"]:
                         yield instance["InstanceId"], instance
 
     def _agents(self, filters: list[dict[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         with translated("list what SSM manages"):
-            paginator = self._ssm.get_paginator("describe_instance_information")
+            paginator = self._aws.client("ssm").get_paginator("describe_instance_information")
             for page in paginator.paginate(Filters=filters, PaginationConfig={"PageSize": 50}):
                 for agent in page["InstanceInformationList"]:
                     yield agent["InstanceId"], agent

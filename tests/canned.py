@@ -102,7 +102,7 @@ class CannedAws(Aws):
 
     def client(self, service: str, *, attempts: int = 3) -> Any:
         client = super().client(service, attempts=attempts)
-        client.meta.events.register("before-send", self._fleet.answer)
+        client.meta.events.register("before-send", self._fleet.answer, unique_id=id(self._fleet))
         return client
 
 

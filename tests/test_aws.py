@@ -256,6 +256,12 @@ def test_every_client_has_timeouts_and_the_asked_number_of_attempts(monkeypatch:
         assert config.retries == {"mode": "standard", "total_max_attempts": attempts}
 
 
+def test_a_client_is_made_once() -> None:
+    aws = Aws(region="eu-west-1", credentials=KEYS)
+    assert aws.client("ssm") is aws.client("ssm")
+    assert aws.client("ssm") is not aws.client("ssm", attempts=1)
+
+
 HOSTS = [
     ("us-east-1", "bucket", "bucket.s3.us-east-1.amazonaws.com", "/a%20b"),
     ("eu-west-1", "bucket", "bucket.s3.eu-west-1.amazonaws.com", "/a%20b"),
