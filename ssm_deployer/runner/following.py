@@ -44,7 +44,7 @@ class Following:
         Raises:
             CloudError: the service refuses to be asked, or has not answered for too long.
         """
-        pause = FIRST_PAUSE
+        pause = 0.0
         while self._course.run.open:
             before = self._course.run
             yield from self._cancel()
@@ -52,7 +52,8 @@ class Following:
                 yield from self._look(handle)
             yield from self._lost()
             longest = BARE_PAUSE if self._bare.keys() & set(self._course.run.open) else LONGEST_PAUSE
-            pause = FIRST_PAUSE if self._course.run is not before else min(pause * 1.5, longest)
+            grown = max(pause * 1.5, FIRST_PAUSE)
+            pause = FIRST_PAUSE if self._course.run is not before else min(grown, longest)
             if self._course.run.open:
                 self._course.clock.wait(max(pause, len(self._open_handles()) / LOOKS_PER_SECOND))
 
