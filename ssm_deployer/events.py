@@ -128,6 +128,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run as far as its events tell; `intended` are the targets of the last request that has no answer yet."""
 
     plan: Plan
+    names: Mapping[str, str]
     started: float
     ended: float | None = None
     staged_bytes: int = 0
@@ -151,7 +152,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 def begin(event: RunStarted) -> Run:
     """Make the run that later events are applied to."""
     pending = {target.id: Invocation(target=target.id) for target in event.plan.targets}
-    return Run(plan=event.plan, started=event.time, invocations=pending)
+    names = {target.id: target.name for target in event.plan.targets}
+    return Run(plan=event.plan, names=names, started=event.time, invocations=pending)
 
 
 def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case per event is the point

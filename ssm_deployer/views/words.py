@@ -86,5 +86,4 @@ def count(number: int, noun: str) -> str:
 
 def called(run: Run, target: str) -> str:
     """A target's id and, if it has one, its name."""
-    name = next((each.name for each in run.plan.targets if each.id == target), "")
-    return f"{target} {one_line(name)}".rstrip()
+    return f"{target} {one_line(run.names.get(target, ''))}".rstrip()
