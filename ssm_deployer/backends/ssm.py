@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -49,13 +49,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def total(self) -> int:
         """Seconds after which SSM itself has given every verdict, with a minute for its own slowness."""
         return self.delivery + self.fetch + self.script + self.grace + 60
-
-
-class _Clients(NamedTuple):
-    """Those of one region: one that may try again, and one that must not."""
-
-    ssm: Any
-    once: Any
 
 
 class SsmBackend:
@@ -118,7 +111,7 @@ class SsmBackend:
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
         ids = [target.id for target in targets]
         with translated("send the command"):
-            answer = self._clients(targets[0].region).once.send_command(
+            answer = self._ssm(targets[0].region, attempts=1).send_command(
                 InstanceIds=ids,
                 DocumentName=DOCUMENT,
                 Comment=self._comment,
@@ -134,7 +127,7 @@ class SsmBackend:
     def find(self, targets: Sequence[Target]) -> Sequence[Handle]:  # noqa: D102
         region = targets[0].region
         with translated("look for the command"):
-            pages = self._clients(region).ssm.get_paginator("list_commands")
+            pages = self._ssm(region).get_paginator("list_commands")
             commands = pages.paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS}).search("Commands[]")
             ours = {each["CommandId"]: each["InstanceIds"] for each in commands if each.get("Comment") == self._comment}
         found = (
@@ -146,8 +139,8 @@ class SsmBackend:
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
         with translated("read the verdicts"):
             pages = (
-                self._clients(handle.region)
-                .ssm.get_paginator("list_command_invocations")
+                self._ssm(handle.region)
+                .get_paginator("list_command_invocations")
                 .paginate(CommandId=handle.command, Details=True, PaginationConfig={"PageSize": 50})
             )
             entries = [entry for page in pages for entry in page["CommandInvocations"]]
@@ -158,9 +151,7 @@ class SsmBackend:
     def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
         # Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all.
         with translated(f"read the output of {target}"):
-            answer = self._clients(handle.region).ssm.get_command_invocation(
-                CommandId=handle.command, InstanceId=target
-            )
+            answer = self._ssm(handle.region).get_command_invocation(CommandId=handle.command, InstanceId=target)
         stdout, stderr = answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
         return result.parse(stdout, self.run_id)[1], without_agents_sentence(stderr)
 
@@ -170,7 +161,7 @@ class SsmBackend:
         states: dict[str, str] = {}
         for region in {target.region for target in instances}:
             there = (target.id for target in instances if target.region == region)
-            found = self._finder(region).instances_by_id(there)
+            found = Finder(self._regions[region]).instances_by_id(there)
             states |= {key: instance["State"]["Name"] for key, instance in found}
         return {
             target.id: f"the instance is {states.get(target.id, 'gone')}; no verdict was seen"
@@ -180,21 +171,15 @@ class SsmBackend:
 
     def cancel(self, handle: Handle) -> None:  # noqa: D102
         with translated(f"cancel {handle.command}"):
-            self._clients(handle.region).ssm.cancel_command(CommandId=handle.command)
+            self._ssm(handle.region).cancel_command(CommandId=handle.command)
 
     def clean(self) -> Sequence[str]:  # noqa: D102
         return self.staging.empty()
 
     # -- how they do it
 
-    @cache  # noqa: B019 - there is one backend in a process
-    def _finder(self, region: str) -> Finder:
-        return Finder(self._regions[region])
-
-    @cache  # noqa: B019 - likewise
-    def _clients(self, region: str) -> "_Clients":
-        aws = self._regions[region]
-        return _Clients(ssm=aws.client("ssm"), once=aws.client("ssm", attempts=1))
+    def _ssm(self, region: str, *, attempts: int = 3) -> Any:  # noqa: ANN401 - see Aws.client
+        return self._regions[region].client("ssm", attempts=attempts)
 
     @property
     def _comment(self) -> str:
@@ -247,7 +232,7 @@ class SsmBackend:
     def _of_command(self, handle: Handle) -> Sequence[Invocation]:
         """What the command as a whole says while no target has an invocation: nothing, or that none will ever have."""
         with translated("read the verdicts"):
-            commands = self._clients(handle.region).ssm.list_commands(CommandId=handle.command)["Commands"]
+            commands = self._ssm(handle.region).list_commands(CommandId=handle.command)["Commands"]
         word = "".join(command.get("StatusDetails", "") for command in commands)
         detail = NOTHING_RAN.get(word, "")
         skipped = Invocation(target="", status=Status.SKIPPED, word=word, detail=detail, command=handle.command)

@@ -107,11 +107,10 @@ def _backend(here: Place, content: Content) -> SsmBackend:
 
 def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.client
     """Make a client of the bucket's region, which must be one that the run is for."""
-    first = here.regions[0].client("s3")
-    actual = bucket_region(first, bucket)
+    actual = bucket_region(here.regions[0].client("s3"), bucket)
     for aws in here.regions:
         if aws.region == actual:
-            return first if aws is here.regions[0] else aws.client("s3")
+            return aws.client("s3")
     names = ", ".join(aws.region for aws in here.regions)
     raise UsageError(
         f"the bucket {bucket} is in {actual}, the targets are in {names}",
