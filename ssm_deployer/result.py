@@ -28,7 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Fa
         code: exit code of the script, 128 + N where signal N ended it, or the payload's own where it refused.
         signal: number of the signal that ended the script, 0 if none did.
         error: a word of `payload.REFUSALS` where the outcome is `refused`, else empty.
-        detail: the particulars of that, one line of at most 240 characters.
+        detail: the particulars of that, or what the user should know of the end; one line of at most 240 characters.
         started: when the payload began, seconds since the epoch by the target's clock.
         ended: when it wrote the record, likewise.
         script_seconds: how long the script ran, in whole seconds.

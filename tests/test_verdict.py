@@ -116,6 +116,8 @@ ENDINGS = [
     ({"outcome": "signalled", "code": 137, "signal": 9}, Status.FAILED, "killed by SIGKILL"),
     ({"outcome": "signalled", "code": 192, "signal": 64}, Status.FAILED, "killed by SIGRTMAX"),
     ({"outcome": "signalled", "code": 255, "signal": 127}, Status.FAILED, "killed by signal 127"),
+    ({"code": 194, "detail": "no reboot"}, Status.FAILED, "exit 194; no reboot"),
+    ({"code": 0, "detail": "the disk is full"}, Status.SUCCEEDED, "the disk is full"),
     ({"outcome": "timed-out", "script_seconds": 5}, Status.TIMED_OUT, "stopped after 5 s (exit 0)"),
     (
         {"outcome": "timed-out", "code": 143, "signal": 15, "script_seconds": 5},
@@ -217,3 +219,9 @@ def test_extracts_of_another_size_than_the_record_says_are_read_again(stdout: st
     assert not cut
     raw = Invocation(target="i-1", word="Success", stdout=head, stderr=tail)
     assert verdict(raw, RUN_ID).partial == (stdout != "whole\n")
+
+
+def test_a_refusal_after_a_reboot_says_that_the_script_had_run_before() -> None:
+    judged = judge("Failed", line(outcome="refused", error="download", detail="HTTP 403", code=71, resumed=1))
+    assert judged.status is Status.REFUSED
+    assert judged.detail.startswith("after the reboot that the script asked for: the download failed")

@@ -85,17 +85,22 @@ def _by_record(record: Record) -> tuple[Status, str]:
     if record.outcome == "refused":
         return Status.REFUSED, _refusal(record)
     if record.outcome == "timed-out":
-        return Status.TIMED_OUT, f"stopped after {record.script_seconds} s ({_ending(record)})"
+        return Status.TIMED_OUT, _joined(f"stopped after {record.script_seconds} s ({_ending(record)})", record.detail)
     if record.succeeded:
-        return Status.SUCCEEDED, ""
-    return Status.FAILED, _ending(record)
+        return Status.SUCCEEDED, record.detail
+    return Status.FAILED, _joined(_ending(record), record.detail)
 
 
 def _refusal(record: Record) -> str:
     refusal = REFUSALS.get(record.error)
     if refusal is None:  # a payload of a later version
         return f"{record.error}: {record.detail}"
-    return f"{refusal.message} ({record.detail}); {refusal.remedy}"
+    again = "after the reboot that the script asked for: " if record.resumed else ""
+    return f"{again}{refusal.message} ({record.detail}); {refusal.remedy}"
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _ending(record: Record) -> str:
