@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
-from typing import Any
+from typing import Any, NoReturn
 from unittest import mock
 
 ARGUMENTS = ["upload-script", "examples/deploy_with_files_example.sh", "--sandbox", "--yes", "--output", "json"]
@@ -34,12 +34,19 @@ def of(started: float) -> dict[str, float]:
         (wire, "resolve"): _noting_end(ends, targets.resolve),
     }
     with redirect_stdout(written), _replaced(marked):
-        code = main.run([*ARGUMENTS, "--", "one", "two words"])
+        code = _run(main.main)
     if code:
         sys.exit(f"the example ended with {code}: {written.getvalue()}")
     events = {event["type"]: event["time"] for event in map(json.loads, written.getvalue().splitlines())}
     ends |= {step: events[last] for step, last in STEPS.items()}
     return {step: moment - started for step, moment in ends.items()}
+
+
+def _run(main: Callable[[list[str]], NoReturn]) -> Any:
+    try:
+        main([*ARGUMENTS, "--", "one", "two words"])
+    except SystemExit as end:
+        return end.code
 
 
 @contextmanager

@@ -126,6 +126,13 @@ def test_help_imports_nothing_of_what_commands_do() -> None:
     assert not HEAVY & loaded("from ssm_deployer.cli.main import run; run(['upload-script', '--help'])", {})
 
 
+def test_the_end_of_the_program_looks_for_no_garbage() -> None:
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0))"
+    code += "; from ssm_deployer.cli.main import main; main(['--version'])"
+    ended = subprocess.run([sys.executable, "-c", code], env={}, stdout=-1, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "True"
+
+
 def loaded(program: str, environment: dict[str, str]) -> set[str]:
     """The modules that a program has imported when it ends."""
     code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {program}"

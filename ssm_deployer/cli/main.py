@@ -1,5 +1,6 @@
 """The entry point: the commands, and the one boundary at which errors become words."""
 
+import gc
 import io
 import sys
 import traceback
@@ -31,7 +32,10 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    # Python looks for garbage once more when it ends: 0.2 to 0.4 s among the 200,000 objects of botocore's models.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
