@@ -23,6 +23,8 @@ from ssm_deployer.sandbox.validation import check
 TARGET_PREFIX = "AmazonSSM."
 MAX_BODY = 1 << 20
 DOCUMENT_BYTES = 64 * 1024
+DOCUMENT_ITSELF = 1_100
+"""Bytes of AWS-RunShellScript's own text, about; the limit is on the document with its parameters."""
 PAGE = 50
 _REGION = re.compile(r"Credential=[^/]+/[0-9]+/(?P<region>[a-z0-9-]+)/")
 
@@ -78,13 +80,18 @@ class SsmApi:
         except (ValueError, RecursionError) as error:
             raise Refusal("SerializationException", "The body is no JSON") from error
         check(request, self._model.operation_model(operation).input_shape)
-        if operation == "SendCommand" and len(body) > DOCUMENT_BYTES:
+        if operation == "SendCommand" and _size(request.get("Parameters") or {}) > DOCUMENT_BYTES:
             raise Refusal("MaxDocumentSizeExceeded", "The size limit of a document is 64 KB.")
         with self._lock:
             answer = OPERATIONS[operation](self._region(region), {k: v for k, v in request.items() if v is not None})
         if operation in CHANGING:
             self._changed()
         return answer
+
+
+def _size(parameters: Mapping[str, Sequence[str]]) -> int:
+    texts = [text for name, values in parameters.items() for text in (name, *values)]
+    return DOCUMENT_ITSELF + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def send_command(region: Region, request: Members) -> Members:

@@ -109,7 +109,11 @@ def test_other_operations_are_passed_on(bench: Bench, operation: str) -> None:
         ({"InstanceIds": [I0], "TimeoutSeconds": "60"}, "SerializationException"),
         ({"InstanceIds": [I0], "TimeoutSeconds": True}, "SerializationException"),
         ({"InstanceIds": [I0], "Parameters": {"commands": "true"}}, "SerializationException"),
-        ({"InstanceIds": [I0], "Parameters": {"commands": ["x" * DOCUMENT_BYTES]}}, "MaxDocumentSizeExceeded"),
+        (
+            {"InstanceIds": [I0], "Parameters": {"commands": ["x" * (DOCUMENT_BYTES - 1_000)]}},
+            "MaxDocumentSizeExceeded",
+        ),
+        ({"InstanceIds": [I0], "Parameters": {"commands": ["x"] * DOCUMENT_BYTES}}, "MaxDocumentSizeExceeded"),
         ({"InstanceIds": [I0, "i-0badbadbadbadbad0"]}, "InvalidInstanceId"),
         ({"DocumentName": "a"}, "ValidationException"),
         ({"DocumentName": None}, "ValidationException"),
@@ -127,6 +131,9 @@ def test_requests_that_the_service_refuses_are_refused(bench: Bench, request_: d
         {"InstanceIds": [I2]},
         {"Targets": [{"Key": "tag:Größe /:-@", "Values": ["b"]}]},
         {"InstanceIds": [I0], "Unknown": 1, "Comment": None},
+        # As JSON each of these is longer than 64 KB: their text is what counts.
+        {"InstanceIds": [I0], "Parameters": {"commands": ["\n" * 60_000]}},
+        {"InstanceIds": [I0], "Parameters": {"commands": ["ü" * 30_000]}},
     ],
 )
 def test_requests_that_the_service_takes_are_taken(bench: Bench, request_: dict[str, Any]) -> None:
