@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from io import BytesIO
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -17,11 +16,12 @@ from ssm_deployer.sandbox import container
 from ssm_deployer.sandbox.account import Account, expirations, tokens
 from ssm_deployer.sandbox.agent import Boot, Result
 from ssm_deployer.sandbox.container import Traits
-from ssm_deployer.sandbox.faults import FaultLayer, InstanceFaults, operation
+from ssm_deployer.sandbox.faults import FaultLayer, InstanceFaults, operation, query
 from ssm_deployer.sandbox.fleet import Fleet
 from ssm_deployer.sandbox.gate import Gate
 from ssm_deployer.sandbox.instance import Host, Instance, Role
 from ssm_deployer.sandbox.loop import Loop
+from ssm_deployer.sandbox.rights import Rights
 from ssm_deployer.sandbox.run_command import Node, Pace, Refusal, RunCommand
 from ssm_deployer.sandbox.ssm_api import Region, SsmApi
 
@@ -58,7 +58,8 @@ class Cloud:
         self._role = self._account.keys.issue()
         self.bucket, self.instances = self._account.seed(size, region)
         self._faults = FaultLayer(self._ssm(self._watched(self._account.app)), self._changed)
-        self._server = _listen(Gate(self._faults, self._account.keys, tokens=tokens(), expirations=expirations()))
+        rights = Rights(self._faults, self._role[:1])
+        self._server = _listen(Gate(rights, self._account.keys, tokens=tokens(), expirations=expirations()))
         self.port = self._server.server_port
 
     def start(self) -> None:
@@ -90,7 +91,7 @@ class Cloud:
 
         def watched(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             action = operation(environ)
-            rebooted = _INSTANCE_ID.findall(_form(environ)) if action == "RebootInstances" else []
+            rebooted = _INSTANCE_ID.findall(query(environ)) if action == "RebootInstances" else []
             answer = app(environ, start_response)
             if not action.startswith(("s3:", *READING)):
                 with self._lock:
@@ -190,9 +191,3 @@ def _listen(app: WSGIApplication) -> BaseWSGIServer:
             return app(environ, start_response)
 
     return make_server(ADDRESS, 0, bounded, threaded=True, request_handler=_Handler)
-
-
-def _form(environ: WSGIEnvironment) -> bytes:
-    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    environ["wsgi.input"] = BytesIO(body)
-    return body

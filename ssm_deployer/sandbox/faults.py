@@ -15,8 +15,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import msgspec
 
+from ssm_deployer.sandbox.sigv4 import service_of
+
 CONTROL_PATH = "/_ssm-deploy/faults"
-MAX_FORM = 1 << 20
+MAX_FAULTS = 1 << 20
 MAX_SECONDS = 60.0
 MESSAGE = "A fault that was asked for"
 REFUSALS = {
@@ -155,14 +157,15 @@ class FaultLayer:
         raise ConnectionResetError
 
     def _control(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        status = "200 OK"
         if environ["REQUEST_METHOD"] == "POST":
+            if int(environ.get("CONTENT_LENGTH") or 0) > MAX_FAULTS:
+                return _complain(start_response, "The body is larger than 1 MB")
             try:
                 self.set(msgspec.json.decode(_take(environ), type=Faults))
             except (msgspec.DecodeError, ValueError) as error:
-                return _answer(start_response, "400 Bad Request", "application/json", msgspec.json.encode(str(error)))
+                return _complain(start_response, str(error))
             self._changed()
-        return _answer(start_response, status, "application/json", msgspec.json.encode(self.current))
+        return _answer(start_response, "200 OK", "application/json", msgspec.json.encode(self.current))
 
 
 def operation(environ: WSGIEnvironment) -> str:
@@ -170,19 +173,22 @@ def operation(environ: WSGIEnvironment) -> str:
     target = str(environ.get("HTTP_X_AMZ_TARGET", ""))
     if target:
         return target.partition(".")[2]
-    if str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded"):
-        match = _ACTION.search(_take(environ))
-        if match:
-            return match[1].decode("ascii")
+    if match := _ACTION.search(query(environ)):
+        return match[1].decode("ascii")
     return f"s3:{environ['REQUEST_METHOD']}"
 
 
+def query(environ: WSGIEnvironment) -> bytes:
+    """Return the parameters of a call of EC2, IAM or STS, which a POST carries as a form and a GET in its URL."""
+    if str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded"):
+        return _take(environ)
+    elsewhere = service_of(environ) in ("", "s3") or environ["REQUEST_METHOD"] != "GET"
+    return b"" if elsewhere else str(environ.get("QUERY_STRING", "")).encode("latin-1")
+
+
 def _take(environ: WSGIEnvironment) -> bytes:
-    """Read the body and leave it to be read again. Raises ValueError for one above a megabyte."""
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > MAX_FORM:
-        raise ValueError("The body is larger than 1 MB")
-    body: bytes = environ["wsgi.input"].read(length)
+    """Read the body, whose size the gate has bounded, and leave it to be read again."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = BytesIO(body)
     return body
 
@@ -199,6 +205,10 @@ def _refuse(
         return _answer(start_response, status, "application/x-amz-json-1.1", body)
     text = error if protocol == "s3" else f"<Response><Errors>{error}</Errors></Response>"
     return _answer(start_response, status, "application/xml", text.encode())
+
+
+def _complain(start_response: StartResponse, text: str) -> Iterable[bytes]:
+    return _answer(start_response, "400 Bad Request", "application/json", msgspec.json.encode(text))
 
 
 def _answer(start_response: StartResponse, status: str, kind: str, body: bytes) -> Iterable[bytes]:

@@ -55,6 +55,11 @@ def form(body: bytes) -> dict[str, Any]:
     }
 
 
+def got(service: str, query: str) -> dict[str, Any]:
+    scope = f"AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/{service}/aws4_request"
+    return {"REQUEST_METHOD": "GET", "QUERY_STRING": query, "HTTP_AUTHORIZATION": scope}
+
+
 @pytest.mark.parametrize(
     ("environ", "name"),
     [
@@ -63,6 +68,9 @@ def form(body: bytes) -> dict[str, Any]:
         (form(b"Action=DescribeInstances&Version=1"), "DescribeInstances"),
         (form(b"Version=1&Action=GetCallerIdentity"), "GetCallerIdentity"),
         (form(b"MyAction=x"), "s3:POST"),
+        (form(b"Action=CreateTags&" + b"x" * 2_000_000), "CreateTags"),
+        (got("ec2", "Version=1&Action=RebootInstances"), "RebootInstances"),
+        (got("s3", "Action=RebootInstances"), "s3:GET"),
     ],
 )
 def test_requests_have_the_name_of_their_operation(environ: dict[str, Any], name: str) -> None:

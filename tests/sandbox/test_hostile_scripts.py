@@ -98,3 +98,11 @@ def test_a_script_that_bars_its_own_second_run_harms_itself_only(run: Run) -> No
     began = time.monotonic()
     assert run(script, instance=3, seconds=30)["Status"] == "Failed"
     assert time.monotonic() - began < 20
+
+
+def test_a_script_cannot_run_commands_on_others_or_make_itself_an_operator(run: Run) -> None:
+    calls = ("ssm list-commands", "iam create-access-key", "ec2 describe-instances")
+    refused = [f"aws {call} 2>&1 | grep -Eo 'AccessDenied|Unauthorized'" for call in calls]
+    allowed = ["export HOME=/root", "aws s3api list-buckets --query 'length(Buckets)'", "aws sts get-caller-identity"]
+    answer = run(*allowed[:2], f"{allowed[2]} >/dev/null && echo me", *refused, instance=4, seconds=60)
+    assert answer["StandardOutputContent"].split() == ["1", "me", "AccessDenied", "AccessDenied", "Unauthorized"]
