@@ -28,7 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Fa
         code: exit code of the script, 128 + N where signal N ended it, or the payload's own where it refused.
         signal: number of the signal that ended the script, 0 if none did.
         error: a word of `payload.REFUSALS` where the outcome is `refused`, else empty.
-        detail: the particulars of that, or what the user should know of the end; one line of at most 240 characters.
+        detail: the particulars of that, one line of at most 240 characters; also why an exit 194 had no reboot.
         started: when the payload began, seconds since the epoch by the target's clock.
         ended: when it wrote the record, likewise.
         script_seconds: how long the script ran, in whole seconds.
@@ -36,8 +36,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Fa
         stderr_bytes: likewise for stderr.
         stdout_sha256: first 16 hex digits of the sha256 of all of stdout, empty if it could not be had.
         stderr_sha256: likewise for stderr.
-        bundle: sha256 (hex) of the bundle as it was received and verified, empty if the run has none.
-        resumed: how many times the machine was rebooted by exit 194 before this end.
+        bundle: sha256 (hex) of the content of the bundle that was received and verified, empty if the run has none.
+        resumed: how many times the machine was rebooted by exit 194 before this end; where it is refused, the script
+            ran as often, and the extracts are those runs'.
     """
 
     format: int

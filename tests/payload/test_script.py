@@ -179,6 +179,7 @@ def test_a_read_only_tree_is_removed(rig: Rig) -> None:
     assert outcome.code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tmpdir", ["tmp", "tmp/", "./tmp/../tmp", "link"])
 @pytest.mark.parametrize("point", ["a b", "a 1", "d", "..", "."])
 def test_what_is_mounted_inside_is_not_deleted(rig: Rig, tmpdir: str, point: str) -> None:
