@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ssm_deployer.payload
@@ -251,6 +251,7 @@ BYTES = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b""))
 
 
 @pytest.mark.slow
+@settings(deadline=None)  # a process per example, on a machine that may be busy
 @given(
     st.lists(BYTES, max_size=5),
     st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), BYTES, max_size=3),
