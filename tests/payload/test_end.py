@@ -248,3 +248,21 @@ def test_without_proc_nothing_runs(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\necho ran\n")
     assert (outcome.record.error, outcome.record.detail) == ("setup", "/proc is not mounted")
     assert outcome.extract == ""
+
+
+def test_without_a_way_out_of_the_agents_group_nothing_runs(rig: Rig) -> None:
+    """A guard in that group would be killed with it."""
+    equip(rig, ["curl"])
+    (Path(rig.path) / "setsid").unlink()
+    outcome = rig.run("#!/bin/sh\necho ran\n")
+    assert (outcome.record.error, outcome.record.detail, outcome.extract) == ("setup", "setsid is missing", "")
+
+
+@pytest.mark.slow
+def test_a_guard_that_was_killed_leaves_no_timer(rig: Rig) -> None:
+    started = started_and(rig, "#!/bin/sh\ntouch $READY\nwhile [ ! -e $READY.go ]; do sleep 0.1; done\n", timeout=600)
+    (guard,) = [pid for pid, line in rig.processes().items() if " guard " in line and os.getpgid(pid) == pid]
+    os.kill(guard, signal.SIGKILL)
+    (rig.root / "ready.go").touch()
+    assert rig.finish(started).record.succeeded
+    assert rig.settle() == []
