@@ -19,7 +19,7 @@ from moto.iam.policy_validation import IAMPolicyDocumentValidator
 from ssm_deployer.aws import Aws
 from ssm_deployer.config import StagingSettings
 from ssm_deployer.payload import build
-from ssm_deployer.payload.job import Job, Source
+from ssm_deployer.payload.recipe import Recipe, Source
 from ssm_deployer.staging import Staging, bucket_region
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +160,7 @@ def test_objects_are_reached_below_the_default_prefix_only(name: str) -> None:
 
 def test_role_delivery_lets_a_machine_read_staged_objects_and_no_more() -> None:
     source = Source(location="s3://some-bucket/ssm-deploy/run/script", sha256="0" * 64, size=1)
-    payload = build(Job(run_id="run", script=source, timeout=1, fetch_timeout=1))
+    payload = build(Recipe(run_id="run", script=source, timeout=1, fetch_timeout=1))
     assert set(re.findall(r"\baws (\w+ [\w-]+)", payload)) == {"s3api get-object"}
     assert allowed("instance-policy-role-delivery") == {"s3:GetObject"}
     assert allowed("instance-policy-role-delivery-kms") == {"kms:Decrypt"}

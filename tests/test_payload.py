@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ssm_deployer.payload
 from ssm_deployer.errors import UsageError
-from ssm_deployer.payload import REFUSALS, Job, Source, build, check_script, execution_timeout, inputs
+from ssm_deployer.payload import REFUSALS, Recipe, Source, build, check_script, execution_timeout, inputs
 from ssm_deployer.payload.compose import short_names
 
 PARTS = Path(ssm_deployer.payload.__file__).parent
@@ -35,8 +35,8 @@ def object_of_role(name: str) -> Source:
     return Source(f"s3://bucket-name/prefix/20261124-abc/{name}", "ab" * 32, 1234)
 
 
-def job(**settings: Any) -> Job:
-    return Job(
+def recipe(**settings: Any) -> Recipe:
+    return Recipe(
         **{
             "run_id": "20261124-abc",
             "script": url("script"),
@@ -51,22 +51,22 @@ def job(**settings: Any) -> Job:
     )
 
 
-def by_role(**settings: Any) -> Job:
+def by_role(**settings: Any) -> Recipe:
     sources = {name: object_of_role(name) for name in ("script", "bundle", "inputs")}
-    return job(**sources, region="eu-west-1", endpoint_url="http://127.0.0.1:5000/", **settings)
+    return recipe(**sources, region="eu-west-1", endpoint_url="http://127.0.0.1:5000/", **settings)
 
 
 def test_the_text_is_the_one_that_was_reviewed() -> None:
-    text = build(job(), readable=True)
+    text = build(recipe(), readable=True)
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text(), "if this is meant: UPDATE_GOLDEN=1 pytest tests/test_payload.py"
 
 
-@pytest.mark.parametrize("job", [job(), by_role(), job(bundle=None, inputs=None, run_as="")])
-def test_shellcheck_has_nothing_to_say(job: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [recipe(), by_role(), recipe(bundle=None, inputs=None, run_as="")])
+def test_shellcheck_has_nothing_to_say(recipe: Recipe, tmp_path: Path) -> None:
     script = tmp_path / "payload.sh"
-    script.write_text(build(job, readable=True))
+    script.write_text(build(recipe, readable=True))
     done = subprocess.run(["shellcheck", "-s", "sh", "-f", "gcc", script], capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
@@ -91,16 +91,16 @@ def test_it_stays_small_with_everything_on_and_the_longest_names() -> None:
 
     for kind in (lambda name: url(name, token), object_of_role):
         sources = {name: long(kind(name)) for name in ("script", "bundle", "inputs")}
-        assert len(build(job(**sources, region="ap-southeast-2", run_id=longest["20261124-abc"]))) < 16_384
+        assert len(build(recipe(**sources, region="ap-southeast-2", run_id=longest["20261124-abc"]))) < 16_384
 
 
 def test_a_shortened_text_means_the_same() -> None:
     """Each variable of the readable text has one short name, which no other variable has, wherever it stands."""
-    readable = build(job(), readable=True)
+    readable = build(recipe(), readable=True)
     names = short_names(readable)
     assert len(set(names.values())) == len(names) > 50
     assert not {"do", "fi", "if", "in"} & set(names.values())
-    left = set(re.findall(r"(?<![\\w.-])(\\w{3,})(?==)|\\$\\{?(\\w{3,})", build(job())))
+    left = set(re.findall(r"(?<![\\w.-])(\\w{3,})(?==)|\\$\\{?(\\w{3,})", build(recipe())))
     assert {word for pair in left for word in pair if word.islower()} == set()
 
 
@@ -114,17 +114,17 @@ def test_every_exception_to_shellcheck_has_its_reason() -> None:
 
 
 def test_the_record_calls_the_bundle_by_its_content() -> None:
-    text = build(job(bundle_digest="cd" * 32), readable=True)
+    text = build(recipe(bundle_digest="cd" * 32), readable=True)
     assert f"bundle_digest='{'cd' * 32}'" in text
     assert f"bundle_sum='{'ab' * 32}'" in text
-    assert f"bundle_digest='{'ab' * 32}'" in build(job(), readable=True)
+    assert f"bundle_digest='{'ab' * 32}'" in build(recipe(), readable=True)
     with pytest.raises(UsageError, match="digest"):
-        build(job(bundle_digest="'"))
+        build(recipe(bundle_digest="'"))
 
 
 def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) -> None:
     sources = {name: url(name, "TOKEN%2Fx%3D") for name in ("script", "bundle", "inputs")}
-    text = build(job(**sources), readable=True)
+    text = build(recipe(**sources), readable=True)
     assert text.count("TOKEN%2Fx%3D") == 1
     header = text.partition("have()")[0]
     script = tmp_path / "header.sh"
@@ -134,7 +134,7 @@ def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) ->
 
 
 def test_a_text_that_was_cut_does_nothing(tmp_path: Path) -> None:
-    text = build(job())
+    text = build(recipe())
     script = tmp_path / "cut.sh"
     for length in range(len(text) // 7, len(text) - 60, len(text) // 7):
         script.write_text(text[:length])
@@ -143,10 +143,10 @@ def test_a_text_that_was_cut_does_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [script]
 
 
-@pytest.mark.parametrize("job", [job(), by_role()])
+@pytest.mark.parametrize("recipe", [recipe(), by_role()])
 @pytest.mark.parametrize("readable", [True, False])
-def test_ssm_finds_nothing_to_replace(job: Job, readable: bool) -> None:
-    assert "{{" not in build(job, readable=readable)
+def test_ssm_finds_nothing_to_replace(recipe: Recipe, readable: bool) -> None:
+    assert "{{" not in build(recipe, readable=readable)
 
 
 @pytest.mark.parametrize(
@@ -169,27 +169,27 @@ def test_ssm_finds_nothing_to_replace(job: Job, readable: bool) -> None:
 )
 def test_what_cannot_be_sent_is_refused(settings: dict[str, Any], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        build(job(**settings))
+        build(recipe(**settings))
 
 
 def test_a_refusal_does_not_show_the_signature() -> None:
     with pytest.raises(UsageError) as refusal:
-        build(job(script=Source("https://host/a'?X-Amz-Signature=secret", "ab" * 32, 1)))
+        build(recipe(script=Source("https://host/a'?X-Amz-Signature=secret", "ab" * 32, 1)))
     assert "secret" not in refusal.value.message
 
 
 def test_the_agent_is_given_more_time_than_the_payload_takes() -> None:
-    assert execution_timeout(job(timeout=300, fetch_timeout=60, grace=10)) == 400
-    assert execution_timeout(job(timeout=172_700, fetch_timeout=32, grace=10)) == 172_772
+    assert execution_timeout(recipe(timeout=300, fetch_timeout=60, grace=10)) == 400
+    assert execution_timeout(recipe(timeout=172_700, fetch_timeout=32, grace=10)) == 172_772
     with pytest.raises(UsageError, match="172800"):
-        execution_timeout(job(timeout=172_800))
+        execution_timeout(recipe(timeout=172_800))
     with pytest.raises(UsageError, match="at least one second"):
-        execution_timeout(job(timeout=0))
+        execution_timeout(recipe(timeout=0))
 
 
 def test_every_refusal_of_the_text_is_explained_and_none_besides() -> None:
-    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(job()) + build(by_role())))
-    used |= set(re.findall(r"error=([a-z][a-z-]+)", build(job())))
+    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(recipe()) + build(by_role())))
+    used |= set(re.findall(r"error=([a-z][a-z-]+)", build(recipe())))
     assert used == set(REFUSALS)
 
 
@@ -267,5 +267,5 @@ def test_a_shell_reads_any_bytes_as_they_were(shell: list[str], args: list[bytes
 
 
 def test_a_job_is_a_plain_value() -> None:
-    assert msgspec.structs.replace(job(), run_id="x").run_id == "x"
-    assert len(set(chain([job()], [job()]))) == 1
+    assert msgspec.structs.replace(recipe(), run_id="x").run_id == "x"
+    assert len(set(chain([recipe()], [recipe()]))) == 1

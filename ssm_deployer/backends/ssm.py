@@ -13,7 +13,7 @@ from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdic
 from ssm_deployer.bundle import Bundle, Packed, pack
 from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
-from ssm_deployer.payload import Job, Source, build, execution_timeout
+from ssm_deployer.payload import Recipe, Source, build, execution_timeout
 from ssm_deployer.staging import LONGEST_PRESIGN, Staging
 from ssm_deployer.targets import Finder
 
@@ -86,7 +86,7 @@ class SsmBackend:
                 f"presigned URLs are good for 7 days at most, and these timeouts need {longest // 86400} days",
                 "shorten --delivery-timeout, or use --delivery role",
             )
-        build(self._job(None))
+        build(self._recipe(None))
 
     def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
         packed = None
@@ -99,13 +99,13 @@ class SsmBackend:
                 self.staging.put(name, content)
                 stored += len(content)
                 yield stored
-        job = self._job(packed)
+        recipe = self._recipe(packed)
         return Staged(
             location=self.staging.location,
             size=stored,
             digest=packed.content_sha256 if packed else "",
-            payload=build(job),
-            execution_timeout=execution_timeout(job),
+            payload=build(recipe),
+            execution_timeout=execution_timeout(recipe),
         )
 
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
@@ -185,9 +185,9 @@ class SsmBackend:
     def _comment(self) -> str:
         return f"ssm-deploy {self.run_id}"
 
-    def _job(self, packed: Packed | None) -> Job:
+    def _recipe(self, packed: Packed | None) -> Recipe:
         bundle = self._content.bundle
-        return Job(
+        return Recipe(
             run_id=self.run_id,
             script=self._source(SCRIPT, self._content.script),
             inputs=self._source(INPUTS, self._content.inputs) if self._content.inputs else None,

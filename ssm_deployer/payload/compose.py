@@ -1,4 +1,4 @@
-"""A job → the payload's text: its values, and the sh parts of this package that it needs."""
+"""A recipe → the payload's text: its values, and the sh parts of this package that it needs."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from importlib import resources
 from string import ascii_lowercase
 
 from ssm_deployer.errors import UsageError
-from ssm_deployer.payload.job import Job, Source
+from ssm_deployer.payload.recipe import Recipe, Source
 from ssm_deployer.payload.refusals import REFUSALS
 
 MARGIN = 30  # seconds for report and cleanup, before the agent's SIGKILL
@@ -27,107 +27,107 @@ _ENDPOINT = re.compile(r"(https?://[A-Za-z0-9._:/-]+)?")
 _PARTS = ("base", "place", "lock", "fetch", "{delivery}", "guard", "run", "main")
 
 
-def build(job: Job, *, readable: bool = False) -> str:
+def build(recipe: Recipe, *, readable: bool = False) -> str:
     """Build the text that each target of the run executes; `readable` keeps the comments and the indentation.
 
     Raises:
-        UsageError: something in `job` that cannot be put into it.
+        UsageError: something in `recipe` that cannot be put into it.
     """
-    delivery = "role" if _by_role(job) else "url"
+    delivery = "role" if _by_role(recipe) else "url"
     body = "\n".join(_part(name.format(delivery=delivery)) for name in _PARTS)
     names: Mapping[str, str] = {}
     if not readable:
         names = short_names(body)
         body = compact(body, names)
     # The last line is all that runs: a text that was cut does nothing.
-    text = "\n".join([*_header(job, names), body, _START.format(self=names.get("self", "self"))]) + "\n"
+    text = "\n".join([*_header(recipe, names), body, _START.format(self=names.get("self", "self"))]) + "\n"
     if len(text) > LARGEST:
         raise UsageError(f"the command would have {len(text)} bytes, more than SSM takes", "use --delivery role")
     return text
 
 
-def _by_role(job: Job) -> bool:
-    return job.script.location.startswith("s3://")
+def _by_role(recipe: Recipe) -> bool:
+    return recipe.script.location.startswith("s3://")
 
 
 _START = '{self}=$0; case ${{1:-}} in guard) shift; guard "$@" ;; *) main ;; esac'
 
 
-def execution_timeout(job: Job) -> int:
+def execution_timeout(recipe: Recipe) -> int:
     """Say how many seconds the agent must allow, so that the payload's own deadlines always come first.
 
     Raises:
         UsageError: more than SSM allows, or a timeout that is not positive.
     """
-    if min(job.timeout, job.fetch_timeout) < 1 or job.grace < 0:
+    if min(recipe.timeout, recipe.fetch_timeout) < 1 or recipe.grace < 0:
         raise UsageError("a timeout must be at least one second")
-    seconds = job.fetch_timeout + job.timeout + job.grace + MARGIN
+    seconds = recipe.fetch_timeout + recipe.timeout + recipe.grace + MARGIN
     if seconds > LONGEST:
         raise UsageError(
             f"SSM lets a command run for {LONGEST} s at most; with fetching and cleaning up it would be {seconds} s",
-            f"use a --timeout of at most {LONGEST - seconds + job.timeout} s",
+            f"use a --timeout of at most {LONGEST - seconds + recipe.timeout} s",
         )
     return max(seconds, SHORTEST)
 
 
-def _header(job: Job, names: Mapping[str, str]) -> list[str]:
-    total = sum(source.size for source in _sources(job).values() if source) + job.unpacked_size
+def _header(recipe: Recipe, names: Mapping[str, str]) -> list[str]:
+    total = sum(source.size for source in _sources(recipe).values() if source) + recipe.unpacked_size
     values = {
-        "run": _valid(_RUN_ID, job.run_id, "run id"),
-        "timeout": job.timeout,
-        "fetch_timeout": job.fetch_timeout,
-        "grace": job.grace,
-        "lock_seconds": execution_timeout(job) + job.lock_seconds,
+        "run": _valid(_RUN_ID, recipe.run_id, "run id"),
+        "timeout": recipe.timeout,
+        "fetch_timeout": recipe.fetch_timeout,
+        "grace": recipe.grace,
+        "lock_seconds": execution_timeout(recipe) + recipe.lock_seconds,
         "patience": MARGIN // 2,
         "need_kib": total // 1024 + 1024,
         "whole_output": WHOLE_OUTPUT,
         "stdout_extract": STDOUT_EXTRACT,
         "stderr_extract": STDERR_EXTRACT,
         "codes": " ".join(f"{word}:{refusal.code}" for word, refusal in REFUSALS.items()),
-        "run_as": _valid(_USER, job.run_as, "user") if job.run_as else "",
-        **_source("script", job.script),
-        **_source("inputs", job.inputs),
-        **_source("bundle", job.bundle),
-        "bundle_digest": _content_digest(job),
-        **(_service(job) if _by_role(job) else {}),
+        "run_as": _valid(_USER, recipe.run_as, "user") if recipe.run_as else "",
+        **_source("script", recipe.script),
+        **_source("inputs", recipe.inputs),
+        **_source("bundle", recipe.bundle),
+        "bundle_digest": _content_digest(recipe),
+        **(_service(recipe) if _by_role(recipe) else {}),
     }
-    lines = {**_locations(job), **{name: f"'{value}'" for name, value in values.items()}}
+    lines = {**_locations(recipe), **{name: f"'{value}'" for name, value in values.items()}}
     return [
         "#!/bin/sh",
-        f"# ssm-deploy payload, run {job.run_id}",
+        f"# ssm-deploy payload, run {recipe.run_id}",
         "set -u",
         *(f"{names.get(name, name)}={value}" for name, value in lines.items()),
     ]
 
 
-def _content_digest(job: Job) -> str:
-    digest = job.bundle_digest or (job.bundle.sha256 if job.bundle else "")
+def _content_digest(recipe: Recipe) -> str:
+    digest = recipe.bundle_digest or (recipe.bundle.sha256 if recipe.bundle else "")
     return _valid(_SHA256, digest, "digest of the bundle") if digest else ""
 
 
-def _service(job: Job) -> dict[str, str]:
+def _service(recipe: Recipe) -> dict[str, str]:
     return {
-        "region": _valid(_REGION, job.region, "region"),
-        "endpoint": _valid(_ENDPOINT, job.endpoint_url, "endpoint URL").rstrip("/"),
+        "region": _valid(_REGION, recipe.region, "region"),
+        "endpoint": _valid(_ENDPOINT, recipe.endpoint_url, "endpoint URL").rstrip("/"),
     }
 
 
-def _sources(job: Job) -> dict[str, Source | None]:
-    return {"script": job.script, "inputs": job.inputs, "bundle": job.bundle}
+def _sources(recipe: Recipe) -> dict[str, Source | None]:
+    return {"script": recipe.script, "inputs": recipe.inputs, "bundle": recipe.bundle}
 
 
-def _locations(job: Job) -> dict[str, str]:
+def _locations(recipe: Recipe) -> dict[str, str]:
     """Write the locations, and what they have in common once: the signer's token alone has a kilobyte or more."""
-    pattern = _S3 if _by_role(job) else _URL
+    pattern = _S3 if _by_role(recipe) else _URL
     places = {
         name: _valid(pattern, source.location, f"location of the {name}").partition("?")
-        for name, source in _sources(job).items()
+        for name, source in _sources(recipe).items()
         if source
     }
     base = _common([path for path, _, _ in places.values()])
     query = _common([query for _, _, query in places.values()])
     values = {"A": f"'{base}'", "B": f"'{query}'"}
-    for name in _sources(job):
+    for name in _sources(recipe):
         path, mark, rest = places.get(name, ("", "", ""))
         values[f"{name}_at"] = f"$A'{path[len(base) :]}{mark}'$B'{rest[len(query) :]}'" if path else "''"
     return values

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ssm_deployer.payload import Job, Source, build, inputs
+from ssm_deployer.payload import Recipe, Source, build, inputs
 from ssm_deployer.result import Record, parse
 
 RUN = "20261124-101112-abcdef"
@@ -172,7 +172,7 @@ class Rig:
     def locks(self) -> Path:
         return self.root / "locks"
 
-    def job(
+    def recipe(
         self,
         script: str | bytes,
         *,
@@ -182,8 +182,8 @@ class Rig:
         environ: Mapping[str, bytes | str] | None = None,
         faults: Sequence[str] = (),
         **settings: Any,
-    ) -> Job:
-        """A job for `script`, everything staged. `faults` are those of the script's download."""
+    ) -> Recipe:
+        """A recipe for `script`, everything staged. `faults` are those of the script's download."""
         content = script if isinstance(script, bytes) else script.encode()
         packed = tar(files) if files is not None else bundle
         staged = {
@@ -191,10 +191,10 @@ class Rig:
             "bundle": self.store.put("bundle", packed) if packed is not None else None,
             "inputs": self.store.put("inputs", inputs(args, environ or {})) if args or environ else None,
         }
-        return Job(**{"run_id": RUN, "timeout": 20, "fetch_timeout": 10, "grace": 1, **staged, **settings})
+        return Recipe(**{"run_id": RUN, "timeout": 20, "fetch_timeout": 10, "grace": 1, **staged, **settings})
 
     def run(self, script: str | bytes, **settings: Any) -> Outcome:
-        return self.execute(build(self.job(script, **settings)))
+        return self.execute(build(self.recipe(script, **settings)))
 
     def execute_plain(self, script: str) -> float:
         """Seconds that the agent's way of running takes without a payload."""
@@ -355,7 +355,7 @@ def wait_for(path: Path) -> None:
 
 def started_and(rig: Rig, script: str, ready: str = "ready", **settings: Any) -> Started:
     """Start a payload and wait until its script has touched $READY."""
-    text = build(rig.job(script.replace("$READY", f"{rig.root}/{ready}"), **settings))
+    text = build(rig.recipe(script.replace("$READY", f"{rig.root}/{ready}"), **settings))
     started = rig.start(text)
     wait_for(rig.root / ready)
     return started

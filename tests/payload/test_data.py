@@ -113,7 +113,7 @@ def seen(rig: Rig, tree: object, args: list[bytes], env: dict[str, bytes]) -> No
     assert any("dropped" in note for note in bundle.notes) == has_special_bits(tree)
     shutil.rmtree(rig.locks, ignore_errors=True)
     script = LOOK.replace("PLACE", repr(str(folder / "seen")))
-    outcome = rig.execute(build(rig.job(script, bundle=packed.getvalue(), args=args, environ=env, run_id=RUN)))
+    outcome = rig.execute(build(rig.recipe(script, bundle=packed.getvalue(), args=args, environ=env, run_id=RUN)))
     assert (outcome.code, outcome.errors) == (0, "")
     files, got_args, got_env = json.loads((folder / "seen").read_text())
     assert files == expected(tree)

@@ -89,7 +89,7 @@ def install(debian: Debian, program: str) -> None:
 def test_a_minimal_debian(debian: Debian, rig: Rig, store: Store) -> None:
     """One test, as to make the root takes longer than all of it."""
     del store
-    outcome = debian.execute(build(rig.job("#!/bin/sh\necho ran\n", run_id="one")))
+    outcome = debian.execute(build(rig.recipe("#!/bin/sh\necho ran\n", run_id="one")))
     assert (outcome.code, outcome.record_of("one").error) == (70, "no-fetch-tool")
     assert outcome.errors == "ssm-deploy: no-fetch-tool: none of curl, wget, python3, busybox\n"
     assert debian.leftovers() == []
@@ -99,8 +99,10 @@ def test_a_minimal_debian(debian: Debian, rig: Rig, store: Store) -> None:
     bundle = tar({"a": b"content\n", "run": b"#!/bin/sh\necho ran\n"}, {"run": 0o755})
     for run_as, home in (("", "/root"), ("nobody", "/nonexistent")):
         name = f"two{run_as}"
-        job = rig.job(script, run_id=name, bundle=bundle, args=["one two"], environ={"E": "\N{SNOWMAN}"}, run_as=run_as)
-        outcome = debian.execute(build(job))
+        recipe = rig.recipe(
+            script, run_id=name, bundle=bundle, args=["one two"], environ={"E": "\N{SNOWMAN}"}, run_as=run_as
+        )
+        outcome = debian.execute(build(recipe))
         assert outcome.errors == ""
         assert outcome.extract == f"{run_as or 'root'}\ncontent\nran\none two \N{SNOWMAN} {home}\n"
         assert outcome.record_of(name).succeeded
@@ -112,11 +114,11 @@ def test_a_minimal_debian(debian: Debian, rig: Rig, store: Store) -> None:
     (debian.root / "data" / "tmp").mkdir(parents=True)
     shutil.rmtree(debian.root / "tmp")
     (debian.root / "tmp").symlink_to("/data/tmp")
-    outcome = debian.execute(build(rig.job("#!/bin/sh\nmkdir m; mount --bind /precious m; ls m\n", run_id="three")))
+    outcome = debian.execute(build(rig.recipe("#!/bin/sh\nmkdir m; mount --bind /precious m; ls m\n", run_id="three")))
     assert outcome.extract in {"data\n", ""}  # not every container may mount
     assert (debian.root / "precious" / "data").exists()
 
     read_only = ["--ro-bind", str(debian.root), "/", "--tmpfs", "/run"]
-    job = rig.job('#!/bin/sh\necho "$DEPLOY_FILES_DIR"\n', run_id="four")
-    outcome = debian.execute(build(job), *read_only)
+    recipe = rig.recipe('#!/bin/sh\necho "$DEPLOY_FILES_DIR"\n', run_id="four")
+    outcome = debian.execute(build(recipe), *read_only)
     assert outcome.extract.startswith("/run/deploy_files_")

@@ -82,7 +82,7 @@ def test_a_cancelled_run_leaves_nothing(rig: Rig) -> None:
 
 
 def test_a_cancel_while_fetching_leaves_nothing(rig: Rig) -> None:
-    started = rig.start(build(rig.job("#!/bin/sh\n", faults=["hang", "always"])))
+    started = rig.start(build(rig.recipe("#!/bin/sh\n", faults=["hang", "always"])))
     deadline = time.monotonic() + 10
     while not rig.store.requests and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -144,7 +144,7 @@ TREE = "import os\nfor i in range(40):\n  os.mkdir(str(i))\n  for j in range(250
 
 @pytest.mark.slow
 def test_a_kill_while_the_files_are_being_removed_leaves_nothing(rig: Rig) -> None:
-    started = rig.start(build(rig.job(f"#!/usr/bin/python3\n{TREE}")))
+    started = rig.start(build(rig.recipe(f"#!/usr/bin/python3\n{TREE}")))
     assert started.process.stdout
     started.process.stdout.readline()
     started.cancel()
@@ -156,7 +156,7 @@ def test_a_kill_while_the_files_are_being_removed_leaves_nothing(rig: Rig) -> No
 def test_a_kill_while_the_output_is_being_hashed_leaves_nothing(rig: Rig) -> None:
     equip(rig, ["curl"])
     rig.wrap("sha256sum", f"case $(readlink /proc/self/fd/0) in */out) : >{rig.root}/ready; sleep 60 ;; esac")
-    started = rig.start(build(rig.job("#!/bin/sh\necho x\n")))
+    started = rig.start(build(rig.recipe("#!/bin/sh\necho x\n")))
     wait_for(rig.root / "ready")
     started.cancel()
     assert rig.finish(started).stdout == b""
@@ -166,7 +166,7 @@ def test_a_kill_while_the_output_is_being_hashed_leaves_nothing(rig: Rig) -> Non
 def test_a_removal_that_was_killed_with_its_guard_is_finished_by_the_next_run(rig: Rig) -> None:
     equip(rig, ["curl"])
     rig.wrap("rm", f"case $* in *deploy_files*/script*) : >{rig.root}/ready; sleep 60 ;; esac")
-    started = rig.start(build(rig.job("#!/bin/sh\n", files={"a": b""})))
+    started = rig.start(build(rig.recipe("#!/bin/sh\n", files={"a": b""})))
     wait_for(rig.root / "ready")
     rig.kill_guard()
     started.cancel()

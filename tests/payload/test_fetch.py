@@ -65,9 +65,9 @@ def test_content_that_differs_is_never_run(rig: Rig, fault: str) -> None:
 
 
 def test_an_altered_bundle_is_not_unpacked(rig: Rig) -> None:
-    job = rig.job("#!/bin/sh\necho ran\n", files={"a": b"x" * 1000})
+    recipe = rig.recipe("#!/bin/sh\necho ran\n", files={"a": b"x" * 1000})
     rig.store.faults["bundle"] = ["altered"]
-    assert "bundle: " in refused(rig.execute(build(job)), "digest")
+    assert "bundle: " in refused(rig.execute(build(recipe)), "digest")
 
 
 def test_a_bundle_that_is_no_archive_is_refused(rig: Rig) -> None:

@@ -22,7 +22,7 @@ def test_what_is_inherited_does_not_matter(rig: Rig, before: str) -> None:
 
 
 def test_an_agent_that_sets_u_and_e_does_not_matter(rig: Rig) -> None:
-    text = build(rig.job("#!/bin/sh\necho $1\nfalse\necho on\n", args=["x"], files={"a": b""}))
+    text = build(rig.recipe("#!/bin/sh\necho $1\nfalse\necho on\n", args=["x"], files={"a": b""}))
     text = text.replace("set -u\n", "set -eu\nset +e\n", 1)
     assert rig.execute(text).extract == "x\non\n"
 
@@ -38,7 +38,7 @@ def test_places_that_cannot_be_used_are_passed_over(rig: Rig, mounts: Mounts) ->
 
 
 def test_a_directory_of_that_name_of_somebody_else_is_left_alone(rig: Rig) -> None:
-    text = build(rig.job('#!/bin/sh\necho "${DEPLOY_FILES_DIR%/*}"\n'))
+    text = build(rig.recipe('#!/bin/sh\necho "${DEPLOY_FILES_DIR%/*}"\n'))
     text = re.sub(r"deploy_files_\$\{\w+\}_\$\$", "deploy_files_guessed", text)
     theirs = rig.tmp / "deploy_files_guessed"
     theirs.mkdir(parents=True)
@@ -65,7 +65,7 @@ def test_a_disk_that_fills_is_told_at_every_step(rig: Rig, mounts: Mounts, size:
     """The announced size was right, but somebody else writes."""
     place = mounts.add("place", f"size={size}")
     rig.offer(place)
-    text = build(rig.job("#!/bin/sh\necho ran\n", files={"large": os.urandom(1_500_000)}), readable=True)
+    text = build(rig.recipe("#!/bin/sh\necho ran\n", files={"large": os.urandom(1_500_000)}), readable=True)
     text = re.sub(r"need_kib='\d+'", "need_kib='10'", text)
     assert refused(rig.execute(text), "no-place").endswith(f": full while {step}")
     assert list(place.iterdir()) == []

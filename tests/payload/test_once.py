@@ -18,7 +18,7 @@ def lock_of(rig: Rig) -> Path:
 
 @pytest.mark.parametrize("command", [COMMAND, OTHER_COMMAND], ids=["the same command", "another command"])
 def test_a_second_start_is_refused(rig: Rig, command: str) -> None:
-    text = build(rig.job(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
+    text = build(rig.recipe(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
     assert rig.execute(text).code == 0
     second = rig.execute(text, command)
     assert (second.record.outcome, second.record.error, second.code) == ("refused", "duplicate", 77)
@@ -31,7 +31,7 @@ def test_of_starts_at_the_same_instant_exactly_one_runs(rig: Rig) -> None:
     equip(rig, ["curl"])
     held = f"case $* in *{RUN}*) : >{rig.root}/held.$$; while [ ! -e {rig.root}/go ]; do sleep 0.02; done ;; esac"
     rig.wrap("mkdir", held)
-    text = build(rig.job(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
+    text = build(rig.recipe(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
     started = [rig.start(text, f"{COMMAND}{number}") for number in range(6)]
     deadline = time.monotonic() + 20
     while len(list(rig.root.glob("held.*"))) < len(started):
@@ -44,7 +44,7 @@ def test_of_starts_at_the_same_instant_exactly_one_runs(rig: Rig) -> None:
 
 
 def test_a_refused_start_counts_too(rig: Rig) -> None:
-    assert rig.execute(build(rig.job("#!/bin/sh\n", faults=["404", "always"]))).record.error == "download"
+    assert rig.execute(build(rig.recipe("#!/bin/sh\n", faults=["404", "always"]))).record.error == "download"
     assert rig.run("#!/bin/sh\necho ran\n").record.error == "duplicate"
 
 
@@ -80,7 +80,7 @@ def lock_times(rig: Rig) -> dict[str, float]:
 def test_a_leap_of_the_clock_takes_no_lock_away(rig: Rig) -> None:
     """Without a battery a machine starts in 1970, and comes to the present while a script runs."""
     equip(rig, ["curl"])
-    text = build(rig.job(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
+    text = build(rig.recipe(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
     rig.wrap("date", f'[ -e {rig.root}/set ] || {{ echo "1000 19700101001640"; exit; }}')
     assert rig.execute(text).code == 0
     (rig.root / "set").touch()
@@ -89,7 +89,7 @@ def test_a_leap_of_the_clock_takes_no_lock_away(rig: Rig) -> None:
 
 
 def test_the_lock_is_where_it_was_whatever_tmpdir_says(rig: Rig) -> None:
-    text = build(rig.job("#!/bin/sh\n"))
+    text = build(rig.recipe("#!/bin/sh\n"))
     assert rig.execute(text).code == 0
     (rig.root / "other").mkdir()
     rig.env["TMPDIR"] = str(rig.root / "other")
@@ -112,7 +112,7 @@ def test_a_root_that_another_start_could_use_is_looked_at_again(rig: Rig) -> Non
         f"case $* in *{first}/ssm-deploy/*) [ -e {rig.root}/failed ] || {{ : >{rig.root}/failed; exit 1; }} ;;"
         f" *{second}/ssm-deploy) : >{rig.root}/ready; while [ ! -e {rig.root}/go ]; do sleep 0.02; done ;; esac",
     )
-    text = build(rig.job(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
+    text = build(rig.recipe(f"#!/bin/sh\necho ran >>{rig.root}/count\n"))
     started = rig.start(text)
     wait_for(rig.root / "ready")
     assert rig.execute(text, OTHER_COMMAND).code == 0
@@ -153,7 +153,7 @@ def test_no_reboot_is_asked_for_where_the_lock_has_no_room(rig: Rig, mounts: Mou
 
 def test_of_a_large_output_only_the_end_is_kept_over_a_reboot(rig: Rig) -> None:
     script = "#!/bin/sh\nseq 1 50000\necho leg $SSM_DEPLOY_RESUMED\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"
-    text = build(rig.job(script))
+    text = build(rig.recipe(script))
     assert rig.execute(text).code == 194
     assert (lock_of(rig) / "out").stat().st_size == 20_000
     last = rig.execute(text)
@@ -163,7 +163,7 @@ def test_of_a_large_output_only_the_end_is_kept_over_a_reboot(rig: Rig) -> None:
 
 
 def test_a_second_start_that_is_refused_shows_what_the_first_did(rig: Rig) -> None:
-    text = build(rig.job("#!/bin/sh\necho leg 0\necho error >&2\nexit 194\n"))
+    text = build(rig.recipe("#!/bin/sh\necho leg 0\necho error >&2\nexit 194\n"))
     assert rig.execute(text).code == 194
     rig.store.faults["script"] = ["403"]
     second = rig.execute(text)
@@ -176,7 +176,7 @@ def test_a_second_start_that_is_refused_shows_what_the_first_did(rig: Rig) -> No
 def test_exit_194_says_nothing_and_goes_on_after_the_reboot(rig: Rig) -> None:
     script = "#!/bin/sh\necho leg $SSM_DEPLOY_RESUMED\necho error >&2\nls -A\n"
     script += "[ $SSM_DEPLOY_RESUMED -lt 2 ] && exit 194\nexit 3\n"
-    text = build(rig.job(script, files={"a": b""}))
+    text = build(rig.recipe(script, files={"a": b""}))
     for _ in range(2):
         leg = rig.execute(text)
         assert (leg.code, leg.stdout, leg.stderr) == (194, b"", b"")
@@ -190,14 +190,14 @@ def test_exit_194_says_nothing_and_goes_on_after_the_reboot(rig: Rig) -> None:
 
 
 def test_after_a_reboot_only_the_same_command_goes_on(rig: Rig) -> None:
-    text = build(rig.job("#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
+    text = build(rig.recipe("#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
     assert rig.execute(text).code == 194
     assert rig.execute(text, OTHER_COMMAND).record.error == "duplicate"
     assert rig.execute(text).code == 0
 
 
 def test_after_a_reboot_it_goes_on_once(rig: Rig) -> None:
-    text = build(rig.job(f"#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\necho ran >>{rig.root}/count\n"))
+    text = build(rig.recipe(f"#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\necho ran >>{rig.root}/count\n"))
     assert rig.execute(text).code == 194
     started = [rig.start(text) for _ in range(4)]
     assert sorted(rig.finish(one).record.error for one in started) == ["", "duplicate", "duplicate", "duplicate"]

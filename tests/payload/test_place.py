@@ -57,7 +57,7 @@ def test_a_disk_that_fills_while_unpacking_is_told(rig: Rig, mounts: Mounts) -> 
 
 def test_an_existing_directory_of_that_name_is_left_alone(rig: Rig) -> None:
     """Somebody may guess the name, which has the time and the pid, and lay a link or a directory of his own."""
-    text = build(rig.job('#!/bin/sh\necho "$DEPLOY_FILES_DIR"\n'))
+    text = build(rig.recipe('#!/bin/sh\necho "$DEPLOY_FILES_DIR"\n'))
     text, count = re.subn(r"deploy_files_\$\{\w+\}_\$\$", "deploy_files_guessed", text)
     assert count == 1
     rig.tmp.mkdir()

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from payload.rig import RUN, Rig, equip, tar
 from payload.test_fetch import refused
 
-from ssm_deployer.payload import Job, Source, build, inputs
+from ssm_deployer.payload import Recipe, Source, build, inputs
 
 ACCESS_KEY, SECRET_KEY, TOKEN = "AKIAEXAMPLE", "secret/key+of=the/role", "session/token+=="
 IMDS = "/latest/meta-data/iam/security-credentials/"
@@ -97,8 +97,8 @@ def bucket() -> Iterator[Bucket]:
     bucket.server.server_close()
 
 
-def job(bucket: Bucket) -> Job:
-    return Job(
+def recipe(bucket: Bucket) -> Recipe:
+    return Recipe(
         run_id=RUN,
         script=bucket.put("script", b'#!/bin/sh\ncat a\necho "$1 $E"\n'),
         bundle=bucket.put("bundle.tar.gz", tar({"a": b"content\n"})),
@@ -118,12 +118,12 @@ def use_curl(rig: Rig, bucket: Bucket) -> None:
 
 def test_curl_signs_with_the_roles_credentials(rig: Rig, bucket: Bucket) -> None:
     use_curl(rig, bucket)
-    assert rig.execute(build(job(bucket))).extract == "content\none two x\n"
+    assert rig.execute(build(recipe(bucket))).extract == "content\none two x\n"
 
 
 def test_a_missing_object_is_told(rig: Rig, bucket: Bucket) -> None:
     use_curl(rig, bucket)
-    text = build(job(bucket))
+    text = build(recipe(bucket))
     del bucket.objects["/bucket-name/pre/inputs"]
     assert refused(rig.execute(text), "download").startswith("inputs: HTTP 404 from bucket-name")
 
@@ -131,14 +131,14 @@ def test_a_missing_object_is_told(rig: Rig, bucket: Bucket) -> None:
 def test_an_instance_without_a_role_is_told_so(rig: Rig, bucket: Bucket) -> None:
     use_curl(rig, bucket)
     bucket.has_role = False
-    assert "names no role" in refused(rig.execute(build(job(bucket))), "no-credentials")
+    assert "names no role" in refused(rig.execute(build(recipe(bucket))), "no-credentials")
 
 
 def test_nothing_that_can_sign_is_told(rig: Rig, bucket: Bucket) -> None:
     equip(rig, ["wget"])
     (Path(rig.path) / "curl").write_text("#!/bin/sh\necho 'curl 7.81.0 (x86_64-pc-linux-gnu) libcurl/7.81.0'\n")
     (Path(rig.path) / "curl").chmod(0o755)
-    assert "curl 7.88" in refused(rig.execute(build(job(bucket))), "no-fetch-tool")
+    assert "curl 7.88" in refused(rig.execute(build(recipe(bucket))), "no-fetch-tool")
 
 
 @pytest.fixture
@@ -162,13 +162,13 @@ def cli(rig: Rig) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("cli")
 def test_the_aws_cli_is_used_where_it_is(rig: Rig, bucket: Bucket) -> None:
-    assert rig.execute(build(job(bucket))).extract == "content\none two x\n"
+    assert rig.execute(build(recipe(bucket))).extract == "content\none two x\n"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cli")
 def test_the_clis_refusal_is_passed_on(rig: Rig, bucket: Bucket) -> None:
-    text = build(job(bucket))
+    text = build(recipe(bucket))
     del bucket.objects["/bucket-name/pre/script"]
     assert "NoSuchKey" in refused(rig.execute(text), "download")
 
@@ -178,7 +178,7 @@ def test_the_clis_refusal_is_passed_on(rig: Rig, bucket: Bucket) -> None:
 def test_a_cli_without_credentials_is_told(rig: Rig, bucket: Bucket) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         del rig.env[name]
-    refused(rig.execute(build(job(bucket))), "no-credentials")
+    refused(rig.execute(build(recipe(bucket))), "no-credentials")
 
 
 def test_no_secret_is_an_argument(rig: Rig, bucket: Bucket) -> None:
@@ -186,7 +186,7 @@ def test_no_secret_is_an_argument(rig: Rig, bucket: Bucket) -> None:
     use_curl(rig, bucket)
     seen = rig.root / "arguments"
     rig.wrap("curl", f'echo "$@" >>{seen}')
-    assert rig.execute(build(job(bucket))).code == 0
+    assert rig.execute(build(recipe(bucket))).code == 0
     shown = seen.read_text()
     assert not [secret for secret in (SECRET_KEY, TOKEN, ACCESS_KEY, "imds-token") if secret in shown]
 
@@ -207,5 +207,5 @@ def test_the_cli_does_not_run_what_the_user_of_the_script_names(rig: Rig, bucket
     (Path(rig.path) / "getent").write_text(f"#!/bin/sh\n{getent}\n")
     (Path(rig.path) / "getent").chmod(0o755)
     rig.env["AWS_EC2_METADATA_DISABLED"] = "true"
-    rig.execute(build(msgspec.structs.replace(job(bucket), run_as="nobody")))
+    rig.execute(build(msgspec.structs.replace(recipe(bucket), run_as="nobody")))
     assert not (rig.root / "ran").exists()

@@ -95,7 +95,7 @@ def test_fetching_too_long(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("shell")
 def test_cancel(rig: Rig) -> None:
-    started = rig.start(build(rig.job(f"#!/bin/sh\nsetsid sleep 60 &\ntouch {rig.root}/ready\nsleep 60\n")))
+    started = rig.start(build(rig.recipe(f"#!/bin/sh\nsetsid sleep 60 &\ntouch {rig.root}/ready\nsleep 60\n")))
     deadline = time.monotonic() + 20
     while not (rig.root / "ready").exists():
         assert time.monotonic() < deadline
@@ -107,7 +107,7 @@ def test_cancel(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("shell")
 def test_duplicates_and_reboot(rig: Rig) -> None:
-    text = build(rig.job("#!/bin/sh\necho leg $SSM_DEPLOY_RESUMED\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
+    text = build(rig.recipe("#!/bin/sh\necho leg $SSM_DEPLOY_RESUMED\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
     first = rig.execute(text)
     assert (first.code, first.stdout, first.stderr) == (194, b"", b"")
     second = rig.execute(text)

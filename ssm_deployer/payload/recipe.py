@@ -17,7 +17,7 @@ class Source(msgspec.Struct, frozen=True):
     size: int
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """One run, as its targets see it.
 
     Attributes:
