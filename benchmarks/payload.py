@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from payload.rig import RUN, Rig, Store
-from test_payload import job, url
+from test_payload import recipe, url
 
 from benchmarks.measure import Aim, Row, added, alone, interleaved, milliseconds, number
 from ssm_deployer.payload import build
@@ -31,12 +31,12 @@ def rows(rounds: int) -> Iterator[Row]:
         ours, direct = ([each[kind] for each in taken[name]] for name in ("ours", "direct"))
         yield added(f"a script through the payload, {what}", ours, "the script alone", direct, milliseconds, aim)
     sources = {name: url(name, TOKEN) for name in ("script", "bundle", "inputs")}
-    yield alone("bytes of the payload, everything on", [len(build(job(**sources)))], number, Aim(16_384))
+    yield alone("bytes of the payload, everything on", [len(build(recipe(**sources)))], number, Aim(16_384))
 
 
 def _through_the_payload(rig: Rig, numbers: "count[int]") -> dict[str, float]:
     run_id = f"{RUN}-{next(numbers)}"  # of its own, or the lock would refuse it
-    text = build(rig.job(SCRIPT, files={"a": b"x"}, args=["a"], environ={"A": "b"}, run_id=run_id))
+    text = build(rig.recipe(SCRIPT, files={"a": b"x"}, args=["a"], environ={"A": "b"}, run_id=run_id))
     return _measured(lambda: rig.execute(text).code)
 
 
