@@ -24,6 +24,7 @@ from ssm_deployer.sandbox.loop import Loop
 from ssm_deployer.sandbox.rights import Rights
 from ssm_deployer.sandbox.run_command import Node, Pace, Refusal, RunCommand
 from ssm_deployer.sandbox.ssm_api import Region, SsmApi
+from ssm_deployer.sandbox.supervisor import become_subreaper
 
 ADDRESS = "127.0.0.1"
 REQUESTS_AT_ONCE = 64
@@ -54,6 +55,12 @@ class Cloud:
         self._account = Account(self._system)
         self._loop = Loop(self._lock, self._tick)
         self.isolation = container.PLAIN if plain or not container.usable(folder) else container.BUBBLEWRAP
+        if self.isolation == container.PLAIN:
+            # A supervisor that is killed leaves its scripts to the server.
+            become_subreaper()
+            if os.geteuid() == 0:
+                # Whom root's scripts become (`--run-as`) must be able to pass through.
+                folder.chmod(0o711)
         self.access_key, self.secret_key = self._account.keys.issue()
         self._role = self._account.keys.issue()
         self.bucket, self.instances = self._account.seed(size, region)

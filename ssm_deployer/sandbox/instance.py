@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,10 +17,20 @@ from typing import Any, Protocol
 
 from ssm_deployer.sandbox.agent import Ending, Message, environment
 from ssm_deployer.sandbox.container import PLAIN, SUPERVISOR, VOLATILE, Traits, bubblewrap, distribution, furnish
+from ssm_deployer.sandbox.supervisor import children
 from ssm_deployer.sandbox.upload import upload
 
 SEND_SECONDS = 10.0
 OFF_SECONDS = 5.0
+GETENT = """\
+#!/bin/sh
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+[ "$#:$1:$2" = "2:passwd:$(id -un)" ] || exec getent "$@"
+entry=$(getent passwd "$2" 2>/dev/null || grep "^$2:" /etc/passwd) || exit 2
+shell=${{entry##*:}}
+entry=${{entry%:*}}
+echo "${{entry%:*}}:{home}:$shell"
+"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,8 @@ class Instance:
         if first:
             _give_role(self.folder / "root", host.role)
         _give_aws(self.folder / "sbin", hidden="aws" in traits.hidden)
+        if host.isolation == PLAIN:
+            _give_home(self.folder)
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = _start(host, self.folder, traits, theirs.fileno())
@@ -103,15 +116,22 @@ class Instance:
         """Start `script` from the command's orchestration folder."""
         env = dict(environment(self._id, command_id, self._host.region, cwd, self._host.system))
         if self._host.isolation == PLAIN:
-            env |= {
-                "TMPDIR": str(self.folder / "tmp"),
-                "SSM_DEPLOY_STATE_DIR": str(self._inside()),  # else the locks would be in the host's own /var/lib
-                "PATH": f"{self.folder / 'sbin'}:{env['PATH']}",
-            }
+            env |= self._plain_environment(env["PATH"])
         folder = self._inside() / _orchestration(self._id, command_id)
         self._send(
             {"run": key, "script": script, "folder": str(folder), "shell": self._host.shell, "cwd": cwd, "env": env}
         )
+
+    def _plain_environment(self, path: str) -> Mapping[str, str]:
+        """What keeps a script to the instance's own directories; nothing forces it to stay there."""
+        profile = self.folder / "root" / ".aws"
+        return {
+            "TMPDIR": str(self.folder / "tmp"),
+            "PATH": f"{self.folder / 'sbin'}:{path}",
+            "SSM_DEPLOY_STATE_DIR": str(self.folder / "var-lib"),
+            "AWS_CONFIG_FILE": str(profile / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(profile / "credentials"),
+        }
 
     def kill(self, key: str) -> None:
         """SIGKILL the process group of an execution."""
@@ -147,6 +167,8 @@ class Instance:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._host.isolation == PLAIN:
+            _end_orphans()
 
     def _inside(self) -> Path:
         return self.folder / "var-lib" if self._host.isolation == PLAIN else Path("/var/lib")
@@ -210,6 +232,24 @@ def _give_aws(folder: Path, *, hidden: bool) -> None:
         with program.open("x", encoding="utf-8") as file:
             file.write(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n')
         program.chmod(0o755)
+
+
+def _give_home(folder: Path) -> None:
+    """Have `getent passwd` name the instance's home for whoever runs its scripts: the payload asks it for HOME."""
+    program = folder / "sbin" / "getent"
+    program.unlink(missing_ok=True)
+    with program.open("x", encoding="utf-8") as file:
+        file.write(GETENT.format(home=folder / "root"))
+    program.chmod(0o755)
+
+
+def _end_orphans() -> None:
+    """Kill what a killed supervisor left: the server is its subreaper. Its main thread starts no process of its own."""
+    while orphans := children():
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _start(host: Host, folder: Path, traits: Traits, fd: int) -> "subprocess.Popen[bytes]":
