@@ -58,9 +58,9 @@ def sandbox() -> None:
 
 
 @sandbox.command("up")
-@click.option("--size", type=click.IntRange(1, 1000), default=shared.SANDBOX_SIZE, show_default=True, metavar="N")
+@click.option("--size", type=click.IntRange(1, 1000), metavar="N", help=f"Instances. [default: {shared.SANDBOX_SIZE}]")
 @shared.verbose
-def up(size: int) -> None:
+def up(size: int | None) -> None:
     """Start it, and print the lines that make a shell use it: eval "$(ssm-deploy sandbox up)"."""
     from ssm_deployer.cli.sandbox import up
 

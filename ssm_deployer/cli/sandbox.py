@@ -8,7 +8,7 @@ from ssm_deployer.errors import UsageError
 from ssm_deployer.sandbox import launch
 
 
-def up(size: int) -> None:
+def up(size: int | None) -> None:
     """Start it."""
     _print(launch.up(size))
 

@@ -2,14 +2,16 @@
 
 import fcntl
 import os
+import re
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -22,6 +24,7 @@ from ssm_deployer.sandbox.container import remove
 from ssm_deployer.sandbox.server import LOCK, Order, Ready
 
 REGION = "us-east-1"
+SIZE = 3
 MAX_SIZE = 1_000
 READY_SECONDS = 30.0
 END_SECONDS = 15.0
@@ -55,46 +58,59 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def throwaway(size: int = 3, region: str = REGION, *, plain: bool = False) -> Iterator[Account]:
+def throwaway(size: int = SIZE, region: str = REGION, *, plain: bool = False) -> Iterator[Account]:
     """Give a sandbox for the length of the block: it ends with the block, and with this process however that ends.
 
     `plain` does without bubblewrap. Raises UsageError if the extra is not installed, DeployError if it does not start.
     """
-    folder = _prepare(size)
-    order = Order(folder=str(folder), size=size, region=region, plain=plain)
+    _check(size)
     # The log has no name: it is read by this process only, and only if the server gives up before it is ready.
     with tempfile.TemporaryFile() as log:
+        order = Order(folder=str(folder()), size=size, region=region, plain=plain)
         process = _start(order, log)
         try:
             yield _account(order, _answer(process, log))
         finally:
             _end(process)
             # The server's own watcher does this too; here it counts where both were killed.
-            remove(folder)
+            remove(Path(order.folder))
 
 
-def up(size: int = 3, region: str = REGION) -> Account:
-    """Start a sandbox that stays, or return the one that runs. Raises as `throwaway` does."""
+def up(size: int | None = None, region: str = REGION) -> Account:
+    """Start a sandbox that stays, or return the one that runs.
+
+    Raises as `throwaway` does, and UsageError if one of another size than was asked for runs.
+    """
     with _state_lock():
         running = _running()
-        if running is not None:
-            return running
-        folder = _prepare(size)
-        order = Order(folder=str(folder), size=size, region=region, keep=True)
-        with tempfile.TemporaryFile() as log:
-            process = _start(order, log)
-            try:
-                account = _account(order, _answer(process, log))
-                _write(account)
-            except BaseException:
-                process.terminate()
-                _end(process)
-                remove(folder)
-                raise
-        _close_pipes(process)
-        # It is meant to outlive this process: nobody waits for it here.
-        process.returncode = 0
-        return account
+        if running is None:
+            return _keep(size or SIZE, region)
+        if size not in (None, len(running.instances)):
+            raise UsageError(
+                f"A sandbox of {len(running.instances)} instances runs already",
+                "End it first: ssm-deploy sandbox down",
+            )
+        return running
+
+
+def _keep(size: int, region: str) -> Account:
+    _check(size)
+    place = folder()
+    order = Order(folder=str(place), size=size, region=region, keep=True, lock=str(_held()))
+    with tempfile.TemporaryFile() as log:
+        process = _start(order, log)
+        try:
+            account = _account(order, _answer(process, log))
+            _write(account)
+        except BaseException:
+            process.terminate()
+            _end(process)
+            remove(place)
+            raise
+    _close_pipes(process)
+    # It is meant to outlive this process: nobody waits for it here.
+    process.returncode = 0
+    return account
 
 
 def down() -> bool:
@@ -105,7 +121,7 @@ def down() -> bool:
             return False
         with suppress(ProcessLookupError):
             os.kill(account.pid, signal.SIGTERM)
-        if not _gone(Path(account.folder), END_SECONDS):
+        if not _gone(END_SECONDS):
             with suppress(ProcessLookupError):
                 os.kill(account.pid, signal.SIGKILL)
         remove(Path(account.folder))
@@ -131,15 +147,31 @@ def exports(account: Account) -> Mapping[str, str]:
     }
 
 
-def _prepare(size: int) -> Path:
+def _check(size: int) -> None:
     if find_spec("moto") is None or find_spec("flask") is None:
         raise UsageError("The sandbox is not installed", "pip install 'ssm-deploy[sandbox]'")
     if not 1 <= size <= MAX_SIZE:
         raise UsageError(f"A sandbox of {size} instances is not possible", f"Ask for 1 to {MAX_SIZE}")
-    folder = Path(tempfile.mkdtemp(prefix=NAME))
-    # Another user of an instance (`--run-as`) must be able to pass through, in plain directories.
-    folder.chmod(0o711)
-    return folder
+
+
+def folder() -> Path:
+    """Make a new folder for a sandbox, and remove those that killed ones left."""
+    # In plain directories its name stands in scripts' PATH and TMPDIR, where many a script forgets to quote.
+    plain = re.fullmatch(r"[A-Za-z0-9/._,+@:~-]+", tempfile.gettempdir())
+    parent = Path(tempfile.gettempdir() if plain else "/tmp")  # noqa: S108  # mkdtemp makes a name of its own there
+    _sweep(parent)
+    return Path(tempfile.mkdtemp(prefix=NAME, dir=parent))
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of this user's sandboxes that live no more."""
+    for left in parent.glob(f"{NAME}*"):
+        with suppress(OSError):
+            found = left.lstat()
+            mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            # One that is just being started has no lock yet.
+            if mine and found.st_mtime < time.time() - 2 * READY_SECONDS and not _locked(left / LOCK):
+                remove(left)
 
 
 def _start(order: Order, log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -231,8 +263,15 @@ def _state_file() -> Path:
 def _state_lock() -> Iterator[None]:
     """One `up`, `down` or `status` at a time."""
     path = _state_file().with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("w") as file:
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = held.enter_context(path.open("w"))
+        except OSError as error:
+            raise UsageError(
+                f"The sandbox cannot be kept in {path.parent}: {error.strerror}",
+                "Set XDG_STATE_HOME to a directory that you can write to",
+            ) from error
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -246,7 +285,7 @@ def _running() -> Account | None:
     except msgspec.DecodeError:
         _state_file().unlink()
         return None
-    if _alive(Path(account.folder)):
+    if _locked(_held()):
         return account
     if Path(account.folder).name.startswith(NAME):
         remove(Path(account.folder))
@@ -254,10 +293,15 @@ def _running() -> Account | None:
     return None
 
 
-def _alive(folder: Path) -> bool:
-    """Whether a server holds the lock in `folder`: a pid may belong to somebody else by now, a lock cannot."""
+def _held() -> Path:
+    """The lock of the sandbox that is kept: not in its folder, which others clean up."""
+    return _state_file().with_suffix(".held")
+
+
+def _locked(path: Path) -> bool:
+    """Whether a server holds this lock: a pid may belong to somebody else by now, a lock cannot."""
     try:
-        with (folder / LOCK).open("r+") as file:
+        with path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -266,9 +310,9 @@ def _alive(folder: Path) -> bool:
     return False
 
 
-def _gone(folder: Path, seconds: float) -> bool:
+def _gone(seconds: float) -> bool:
     until = time.monotonic() + seconds
-    while _alive(folder):
+    while _locked(_held()):
         if time.monotonic() > until:
             return False
         time.sleep(0.01)

@@ -22,13 +22,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server is to build: an empty `folder` of its own, how many instances, where, and for how long."""
+    """What the server is to build: an empty `folder` of its own, how many instances, where, and for how long.
+
+    `lock` names a second file that it holds as long as it lives, outside its folder.
+    """
 
     folder: str
     size: int
     region: str
     keep: bool = False
     plain: bool = False
+    lock: str = ""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +50,11 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> None:
     """Read the order, then split: the child serves, the parent waits and removes the folder however the child ended."""
     order = msgspec.json.decode(_line(), type=Order)
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         _die_with_parent()
-        serve(order)
+        serve(order, parent)
     watch(child, Path(order.folder))
 
 
@@ -70,13 +75,15 @@ def watch(child: int, folder: Path) -> NoReturn:
     os._exit(0 if os.waitstatus_to_exitcode(status) == 0 else 1)
 
 
-def serve(order: Order) -> NoReturn:
+def serve(order: Order, watcher: int) -> NoReturn:
     """Build and serve until the end of stdin, or, for an order to keep, until SIGTERM. Never returns."""
+    from ssm_deployer.sandbox import container  # noqa: PLC0415  # likewise
     from ssm_deployer.sandbox.cloud import Cloud  # noqa: PLC0415  # moto's second is spent in the child only
 
     folder = Path(order.folder)
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    for path in (folder / LOCK, order.lock):
+        if path:
+            fcntl.flock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX)
     for number in SIGNALS:
         signal.signal(number, _leave)
     # Two thousand running scripts are two thousand sockets; scripts get the usual limit back (supervisor.py).
@@ -92,6 +99,9 @@ def serve(order: Order) -> NoReturn:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     cloud.stop()
+    if os.getppid() != watcher:
+        # It was killed: nobody else is left to do this.
+        container.remove(folder)
     os._exit(0)
 
 

@@ -1,6 +1,9 @@
 import contextlib
+import fcntl
 import json
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.sandbox_bench import Run, client_of, runner
+from sandbox.sandbox_bench import Run, client_of, final, runner
 
 from ssm_deployer.errors import DeployError, UsageError
 from ssm_deployer.sandbox import launch
@@ -110,7 +113,9 @@ def test_one_that_is_kept_is_found_again_and_ends_with_down(state: Path) -> None
     account = launch.up(2)
     assert state.stat().st_mode & 0o777 == 0o600
     assert launch.status() == account
-    assert launch.up(5) == account
+    assert launch.up() == account == launch.up(2)
+    with pytest.raises(UsageError, match="of 2 instances runs already"):
+        launch.up(5)
     assert json.loads(state.read_text())["secret_key"] == account.secret_key
     assert account.secret_key not in Path(f"/proc/{account.pid}/cmdline").read_text()
     assert account.secret_key not in Path(f"/proc/{account.pid}/environ").read_text()
@@ -149,6 +154,100 @@ def test_plain_directories_work_without_bubblewrap() -> None:
 
 
 @pytest.mark.slow
+def test_in_plain_directories_a_script_finds_its_own_home_and_profile_not_the_users() -> None:
+    with launch.throwaway(1, plain=True) as account:
+        run: Run = runner(account, client_of(account))
+        own = f"{account.folder}/{account.instances[0]}"
+        answer = run(
+            "getent passwd $(id -un) | cut -d: -f6; getent passwd daemon | cut -d: -f6; echo $SSM_DEPLOY_STATE_DIR"
+        )
+        daemon = pwd.getpwnam("daemon").pw_dir
+        assert answer["StandardOutputContent"].split() == [f"{own}/root", daemon, f"{own}/var-lib"]
+        answer = run("grep -c $(aws configure get aws_access_key_id) " + f"{own}/root/.aws/credentials", seconds=60)
+        assert answer["StandardOutputContent"] == "1\n"
+
+
+@pytest.mark.slow
+def test_in_plain_directories_a_machine_whose_supervisor_is_killed_keeps_no_process() -> None:
+    with launch.throwaway(1, plain=True) as account:
+        ssm = client_of(account)("ssm")
+        script = "setsid sleep 4724 >/dev/null 2>&1 & (sleep 4724 &) ; sleep 4724"
+        command = ssm.send_command(
+            DocumentName="AWS-RunShellScript", InstanceIds=list(account.instances), Parameters={"commands": [script]}
+        )["Command"]["CommandId"]
+        within(10, lambda: len(find("sleep 4724")) == 3)
+        (supervisor,) = children(account.pid)
+        os.kill(supervisor, signal.SIGKILL)
+        within(10, lambda: not find("sleep 4724"))
+        assert final(ssm, command, account.instances[0])["Status"] == "Failed"
+        assert children(account.pid) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plain", "mode"), [(False, 0o700), (True, 0o711 if os.geteuid() == 0 else 0o700)])
+def test_other_users_pass_through_the_folder_only_where_an_instances_users_must(plain: bool, mode: int) -> None:
+    with launch.throwaway(1, plain=plain) as account:
+        assert Path(account.folder).stat().st_mode & 0o777 == mode
+
+
+def test_a_temporary_directory_with_an_odd_name_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "it's a"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    folder = launch.folder()
+    folder.rmdir()
+    assert not folder.is_relative_to(odd)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_watcher_leaves_no_folder() -> None:
+    with launch.throwaway(1) as account:
+        os.kill(int(Path(f"/proc/{account.pid}/stat").read_text().split()[3]), signal.SIGKILL)
+        within(10, lambda: not Path(account.folder).exists())
+
+
+def test_what_killed_sandboxes_left_is_swept_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    long_ago = time.time() - 3600
+    with contextlib.ExitStack() as held:
+        for name in ("ssm-deploy-sandbox-dead", "ssm-deploy-sandbox-held", "ssm-deploy-sandbox-empty", "other"):
+            (tmp_path / name).mkdir()
+            if name != "ssm-deploy-sandbox-empty":
+                file = held.enter_context((tmp_path / name / "lock").open("w"))
+                if name == "ssm-deploy-sandbox-held":
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            os.utime(tmp_path / name, (long_ago, long_ago))
+        (tmp_path / "ssm-deploy-sandbox-new").mkdir()
+        (tmp_path / "ssm-deploy-sandbox-link").symlink_to(tmp_path / "other")
+        folder = launch.folder()
+        left = {entry.name for entry in tmp_path.iterdir()} - {folder.name}
+    prefix = "ssm-deploy-sandbox-"
+    assert left == {f"{prefix}held", f"{prefix}new", f"{prefix}link", "other"}
+
+
+@pytest.mark.slow
+def test_one_that_is_kept_is_found_though_its_folder_is_gone(state: Path) -> None:
+    account = launch.up(1)
+    shutil.rmtree(account.folder)
+    assert launch.status() == account
+    assert launch.down()
+    within(10, lambda: not Path(f"/proc/{account.pid}").exists())
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("obstacle", ["file", "read-only"])
+def test_a_state_directory_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file") if obstacle == "file" else "/proc")
+    for call in (launch.up, launch.status, launch.down):
+        with pytest.raises(UsageError) as told:
+            call()
+        assert "XDG_STATE_HOME" in told.value.hint
+
+
+@pytest.mark.slow
 def test_a_sandbox_that_cannot_start_says_why() -> None:
     with pytest.raises(DeployError, match="nowhere-1 is no region of EC2"), launch.throwaway(1, "nowhere-1"):
         pass
@@ -159,6 +258,11 @@ def test_the_users_own_aws_settings_do_not_reach_the_sandbox(monkeypatch: pytest
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     with launch.throwaway(1) as account:
         assert account.instances
+
+
+def children(pid: int) -> list[int]:
+    listings = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for listing in listings for child in listing.read_text().split()]
 
 
 def find(command: str) -> list[int]:
