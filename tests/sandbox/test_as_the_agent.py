@@ -181,8 +181,8 @@ def test_cancel_kills_the_group_at_once(run: Run, client: Client, account: Accou
 def test_194_reboots_and_runs_the_whole_script_again(run: Run) -> None:
     ended = run(
         "n=$(cat /var/lib/boots 2>/dev/null || echo 0); echo $((n + 1)) > /var/lib/boots; echo run $n",
-        "[ $n -ge 1 ] || { touch /tmp/volatile; setsid sleep 4712 > /dev/null 2>&1 & exit 194; }",
-        "ls /tmp; ps ax | grep '[s]leep 4712'; exit 0",
+        "[ $n -ge 1 ] || { mkdir /tmp/volatile; setsid sleep 4712 > /dev/null 2>&1 & exit 194; }",
+        "ls -d /tmp/volatile 2>/dev/null; ps ax | grep '[s]leep 4712'; exit 0",
         instance=2,
     )
     assert (ended["StatusDetails"], ended["ResponseCode"]) == ("Success", 0)
@@ -192,7 +192,7 @@ def test_194_reboots_and_runs_the_whole_script_again(run: Run) -> None:
 
 def test_five_run_at_once_and_the_sixth_waits(client: Client, account: Account) -> None:
     ssm, instance = client("ssm"), account.instances[3]
-    script = "touch /tmp/$$; sleep 0.8; ls /tmp | wc -l; sleep 0.4; rm /tmp/$$"
+    script = "mkdir -p /var/tmp/five; cd /var/tmp/five; touch $$; sleep 0.8; ls | wc -l; sleep 0.4; rm $$"
     commands = [
         ssm.send_command(DocumentName="AWS-RunShellScript", InstanceIds=[instance], Parameters={"commands": [script]})[
             "Command"
