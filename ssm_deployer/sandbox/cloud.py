@@ -154,7 +154,7 @@ class Cloud:
             isolation=self.isolation,
             region=region,
             watcher=self._loop,
-            put=self._account.put,
+            put=self._put,
             role=Role(f"http://{ADDRESS}:{self.port}", region, *self._role),
             system=self._system,
         )
@@ -163,6 +163,11 @@ class Cloud:
             return lambda ended, lost: Instance(host, instance_id, self._traits(region, instance_id), ended, lost)
 
         return boots
+
+    def _put(self, bucket: str, key: str, body: bytes) -> None:
+        """An instance's upload: what strikes the requests of clients strikes it, too; the agent only logs that."""
+        if self._faults.reaches("s3:PUT"):
+            self._account.put(bucket, key, body)
 
     def _traits(self, region: str, instance_id: str) -> Traits:
         node = self._nodes(region)[instance_id]

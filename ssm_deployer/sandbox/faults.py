@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
-from typing import Literal
+from typing import Annotated, Literal
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import msgspec
+from msgspec import Meta
 
 from ssm_deployer.sandbox.sigv4 import service_of
 
@@ -26,18 +27,22 @@ REFUSALS = {
         "throttle": ("ThrottlingException", "400 Bad Request"),
         "error": ("InternalServerError", "500 Internal Server Error"),
         "deny": ("AccessDeniedException", "400 Bad Request"),
+        "skew": ("InvalidSignatureException", "400 Bad Request"),
     },
     "s3": {
         "throttle": ("SlowDown", "503 Slow Down"),
         "error": ("InternalError", "500 Internal Server Error"),
         "deny": ("AccessDenied", "403 Forbidden"),
+        "skew": ("RequestTimeTooSkewed", "403 Forbidden"),
     },
     "query": {
         "throttle": ("RequestLimitExceeded", "503 Service Unavailable"),
         "error": ("InternalError", "500 Internal Server Error"),
         "deny": ("UnauthorizedOperation", "403 Forbidden"),
+        "skew": ("RequestExpired", "400 Bad Request"),
     },
 }
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 _ACTION = re.compile(rb"(?:^|&)Action=([A-Za-z0-9]+)")
 
 
@@ -46,25 +51,26 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         operation: the API operation (`SendCommand`, `DescribeInstances`), for S3 `s3:` and the method, or `*`.
-        fault: `throttle`, `error` and `deny` refuse; `slow` waits `seconds` first; `lost` carries the request out and
-            then drops the connection without an answer.
+        fault: `throttle`, `error` and `deny` refuse, `skew` as if the signer's clock were wrong; `slow` waits `seconds`
+            first; `lost` carries the request out and then drops the connection without an answer.
         rate: share of the matching requests, 0..1.
         times: how many requests go wrong at most, None for no limit.
         seconds: for `slow`.
     """
 
     operation: str
-    fault: Literal["throttle", "error", "deny", "slow", "lost"]
-    rate: float = 1.0
-    times: int | None = None
-    seconds: float = 0.0
+    fault: Literal["throttle", "error", "deny", "skew", "slow", "lost"]
+    rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    times: Annotated[int, Meta(ge=0)] | None = None
+    seconds: Seconds = 0.0
 
 
 class InstanceFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one instance differs from a healthy one; `hidden` and `disk_bytes` hold from its next boot.
 
     Attributes:
-        agent: `silent` is registered and does not answer; `missing` was never registered.
+        agent: `silent` has lost touch: it gets no message and no cancel, and reports nothing until it is back, while
+            what it runs lives on; `missing` was never registered.
         platform: Windows cannot run anything here.
         denied: an IAM condition refuses Run Command on it.
         hidden: programs that it does not have.
@@ -75,8 +81,8 @@ class InstanceFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     agent: Literal["online", "silent", "missing"] = "online"
     platform: Literal["Linux", "Windows"] = "Linux"
     denied: bool = False
-    hidden: tuple[str, ...] = ()
-    disk_bytes: int | None = None
+    hidden: tuple[Annotated[str, Meta(pattern="^[^/\\x00]+$")], ...] = ()
+    disk_bytes: Annotated[int, Meta(ge=1)] | None = None
     duplicate: bool = False
 
 
@@ -94,9 +100,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     rules: tuple[Rule, ...] = ()
     instances: dict[str, InstanceFaults] = {}
-    visible_seconds: float = 0.1
-    delivery_seconds: float = 0.2
-    ramp_seconds: float = 0.03
+    visible_seconds: Seconds = 0.1
+    delivery_seconds: Seconds = 0.2
+    ramp_seconds: Seconds = 0.03
     seed: int = 0
 
 
@@ -138,6 +144,13 @@ class FaultLayer:
         if rule.fault == "lost":
             return self._lose(environ)
         return _refuse(environ, start_response, rule.fault)
+
+    def reaches(self, name: str) -> bool:
+        """Whether a request that the sandbox makes itself, in an instance's name, is carried out; a slow one waits."""
+        rule = self._strikes(name)
+        if rule is not None and rule.fault == "slow":
+            self._sleep(min(rule.seconds, MAX_SECONDS))
+        return rule is None or rule.fault in ("slow", "lost")
 
     def _strikes(self, name: str) -> Rule | None:
         with self._lock:
@@ -194,7 +207,7 @@ def _take(environ: WSGIEnvironment) -> bytes:
 
 
 def _refuse(
-    environ: WSGIEnvironment, start_response: StartResponse, fault: Literal["throttle", "error", "deny"]
+    environ: WSGIEnvironment, start_response: StartResponse, fault: Literal["throttle", "error", "deny", "skew"]
 ) -> Iterable[bytes]:
     """Refuse in the protocol of the service: JSON for SSM, XML for S3 and for EC2's and STS's queries."""
     protocol = "json" if environ.get("HTTP_X_AMZ_TARGET") else operation(environ).partition(":")[0]

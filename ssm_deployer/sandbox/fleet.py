@@ -41,23 +41,27 @@ class Fleet:
         self._clock = clock
         self._faults = faults
         self._agents: dict[str, Agent] = {}
+        self._held: dict[str, list[Callable[[], None]]] = {}
 
     def deliver(self, instance_id: str, message: Message) -> None:
         """Hand a message to the instance's agent."""
         agent = self._agent(instance_id)
         agent.deliver(message)
-        if self._faults().get(instance_id, InstanceFaults()).duplicate:
+        if self._faulty(instance_id).duplicate:
             agent.deliver(replace(message))
 
     def cancel(self, instance_id: str, command_id: str) -> None:
         """Have the instance's agent stop a command."""
-        self._agent(instance_id).cancel(command_id)
+        self._reach(instance_id, lambda: self._agent(instance_id).cancel(command_id))
 
     def tick(self) -> float | None:
         """Tick every agent; return when the next thing is due."""
         if not self._agents:
             return None
         nodes = self._nodes()
+        for instance_id in [each for each in self._held if self._faulty(each).agent != "silent"]:
+            for held in self._held.pop(instance_id):
+                held()
         due = [agent.tick(on=_on(nodes.get(instance_id))) for instance_id, agent in self._agents.items()]
         awake = [agent for agent in self._agents.values() if agent.idle]
         for agent in awake[: max(0, len(awake) - AWAKE)]:
@@ -75,11 +79,23 @@ class Fleet:
         with ThreadPoolExecutor() as pool:
             list(pool.map(Agent.power_off, self._agents.values()))
 
+    def _reach(self, instance_id: str, tell: Callable[[], None]) -> None:
+        """Have service and agent tell each other something, now or once the agent is in touch again."""
+        if self._faulty(instance_id).agent == "silent":
+            self._held.setdefault(instance_id, []).append(tell)
+        else:
+            tell()
+
+    def _faulty(self, instance_id: str) -> InstanceFaults:
+        return self._faults().get(instance_id, InstanceFaults())
+
     def _agent(self, instance_id: str) -> Agent:
         if instance_id not in self._agents:
             self._agents[instance_id] = Agent(
                 self._boot(instance_id),
-                lambda command_id, result: self._finished(command_id, instance_id, result),
+                lambda command_id, result: self._reach(
+                    instance_id, lambda: self._finished(command_id, instance_id, result)
+                ),
                 self._store,
                 self._clock,
             )

@@ -206,6 +206,40 @@ def test_a_silent_agent_is_lost_and_a_missing_one_unknown(client: Client, accoun
     assert ssm.list_commands(CommandId=command)["Commands"][0]["StatusDetails"] == "Success"
 
 
+def test_a_command_survives_its_agent_which_reports_and_is_cancelled_once_it_is_back(
+    client: Client, account: Account
+) -> None:
+    instance, ssm = account.instances[5], client("ssm")
+    ends, lasts = send(ssm, instance, script="sleep 0.5; echo lived on"), send(ssm, instance, script="sleep 60")
+    wait_for(ssm, ends, instance, "InProgress")
+    wait_for(ssm, lasts, instance, "InProgress")
+    set_faults(account, f'{{"instances": {{"{instance}": {{"agent": "silent"}}}}}}')
+    ssm.cancel_command(CommandId=lasts)
+    time.sleep(1)
+    assert (state(ssm, ends, instance), state(ssm, lasts, instance)) == ("InProgress", "Cancelling")
+    set_faults(account, "{}")
+    assert final(ssm, ends, instance)["StandardOutputContent"] == "lived on\n"
+    assert final(ssm, lasts, instance)["StatusDetails"] == "Cancelled"
+
+
+def test_a_refused_upload_of_output_is_nobodys_trouble(client: Client, account: Account) -> None:
+    set_faults(account, '{"rules": [{"operation": "s3:PUT", "fault": "deny"}]}')
+    ended = runner(account, client)("echo hello", instance=5, OutputS3BucketName=account.bucket)
+    assert ended["Status"] == "Success"
+    assert "Contents" not in client("s3").list_objects_v2(Bucket=account.bucket, Prefix=ended["CommandId"])
+
+
+def test_a_clock_that_is_wrong_is_refused_as_the_services_refuse_it(client: Client, account: Account) -> None:
+    set_faults(account, '{"rules": [{"operation": "*", "fault": "skew"}]}')
+    for service, call, code in (
+        ("ssm", "list_commands", "InvalidSignatureException"),
+        ("s3", "list_buckets", "RequestTimeTooSkewed"),
+        ("ec2", "describe_instances", "RequestExpired"),
+    ):
+        with pytest.raises(ClientError, match=code):
+            getattr(client(service), call)()
+
+
 def test_a_message_delivered_twice_runs_once(client: Client, account: Account) -> None:
     instance = account.instances[5]
     set_faults(account, f'{{"instances": {{"{instance}": {{"duplicate": true}}}}}}')

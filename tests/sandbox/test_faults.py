@@ -107,6 +107,9 @@ def test_throttling_reaches_only_its_operation_and_stops_after_its_times() -> No
         (SEND, "deny", "400 Bad Request", b"AccessDeniedException"),
         ({}, "deny", "403 Forbidden", b"<Code>AccessDenied</Code>"),
         (form(b"Action=X"), "deny", "403 Forbidden", b"<Code>UnauthorizedOperation</Code>"),
+        (SEND, "skew", "400 Bad Request", b"InvalidSignatureException"),
+        ({}, "skew", "403 Forbidden", b"<Code>RequestTimeTooSkewed</Code>"),
+        (form(b"Action=X"), "skew", "400 Bad Request", b"<Code>RequestExpired</Code>"),
     ],
 )
 def test_each_protocol_is_refused_in_its_own_words(
@@ -161,7 +164,37 @@ def test_faults_are_set_and_read_back_over_the_control_path() -> None:
     assert bench.changes == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"x": 1}', b'{"rules": [{"operation": "x", "fault": "odd"}]}'])
+@pytest.mark.parametrize(
+    ("fault", "reached", "waits"),
+    [("deny", False, []), ("error", False, []), ("skew", False, []), ("lost", True, []), ("slow", True, [3])],
+)
+def test_what_an_instance_uploads_is_struck_too(fault: Any, reached: bool, waits: list[float]) -> None:
+    bench = Bench(Rule(operation="s3:PUT", fault=fault, seconds=3))
+    assert bench.layer.reaches("s3:PUT") is reached
+    assert bench.layer.reaches("s3:GET")
+    assert bench.waits == waits
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"x": 1}',
+        b'{"rules": [{"operation": "x", "fault": "odd"}]}',
+        b'{"rules": [{"operation": "x", "fault": "deny", "rate": 1.1}]}',
+        b'{"rules": [{"operation": "x", "fault": "deny", "rate": -0.1}]}',
+        b'{"rules": [{"operation": "x", "fault": "deny", "times": -1}]}',
+        b'{"rules": [{"operation": "x", "fault": "slow", "seconds": -1}]}',
+        b'{"rules": [{"operation": "x", "fault": "slow", "seconds": 1e308}]}',
+        b'{"delivery_seconds": 1e308}',
+        b'{"visible_seconds": -1}',
+        b'{"ramp_seconds": 1e999}',
+        b'{"instances": {"i-1": {"disk_bytes": 0}}}',
+        b'{"instances": {"i-1": {"hidden": ["/usr/bin/curl"]}}}',
+        b'{"instances": {"i-1": {"hidden": [""]}}}',
+    ],
+)
 def test_nonsense_changes_nothing(body: bytes) -> None:
     bench = Bench()
     status, _ = bench.call(

@@ -18,6 +18,7 @@ class FakeMachine:
         self.lasting = lasting
         self.on = True
         self.runs = 0
+        self.killed: list[str] = []
 
     def run(self, key: str, script: str, command_id: str, cwd: str) -> None:
         assert script
@@ -28,6 +29,7 @@ class FakeMachine:
             self.ended(Ending(key, alone=True))
 
     def kill(self, key: str) -> None:
+        self.killed.append(key)
         self.ended(Ending(key, killed=True))
 
     def upload(self, message: Message, appended: tuple[bytes, bytes], done: Callable[[], None]) -> None:
@@ -81,6 +83,28 @@ def test_each_instance_has_its_own_agent_and_only_when_it_is_needed(bench: Bench
 def test_reports_carry_the_instance(bench: Bench) -> None:
     bench.deliver("a")
     bench.fleet.cancel("a", "c1")
+    assert bench.reports == [("c1", "a", "Cancelled")]
+
+
+def test_a_silent_agent_reports_once_it_is_back(bench: Bench) -> None:
+    bench.deliver("a")
+    bench.faults["a"] = InstanceFaults(agent="silent")
+    bench.machines["a"][0].kill("c1/0")
+    bench.fleet.tick()
+    assert bench.reports == []
+    bench.faults.clear()
+    bench.fleet.tick()
+    assert bench.reports == [("c1", "a", "TimedOut")]
+
+
+def test_a_cancel_reaches_a_silent_agent_once_it_is_back(bench: Bench) -> None:
+    bench.deliver("a")
+    bench.faults["a"] = InstanceFaults(agent="silent")
+    bench.fleet.cancel("a", "c1")
+    bench.fleet.tick()
+    assert bench.machines["a"][0].killed == []
+    bench.faults.clear()
+    bench.fleet.tick()
     assert bench.reports == [("c1", "a", "Cancelled")]
 
 
