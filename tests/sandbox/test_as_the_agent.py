@@ -68,10 +68,16 @@ def run(account: Account, client: Client) -> Run:
             f"failed to run commands: exit status 169\nStep exited with code 169. {FAILED} {SKIPPED}",
         ),
         ("#!/usr/bin/env python3\nprint(6 * 7)", "Success", "Success", 0, "42\n", ""),
+        ("\n#!/usr/bin/env python3\necho sh", "Success", "Success", 0, "sh\n", ""),
+        ("#!/no/such/interpreter\necho never", "Failed", "Failed", 127, "", None),
+        ("false | true", "Success", "Success", 0, "", ""),
+        ("true </dev/tty || exit 9", "Failed", "Failed", 9, "", None),
         ("cd /nowhere; false; echo on", "Success", "Success", 0, "on\n", None),
         ("kill -9 $PPID", "Failed", "Failed", -1, "", "failed to run commands: signal: killed"),
         ("kill -TERM $PPID", "Failed", "Failed", -1, "", "failed to run commands: signal: terminated"),
         ("kill -TERM $$", "Failed", "Failed", 143, "", "Terminated\nfailed to run commands: exit status 143"),
+        ("kill -HUP $$", "Failed", "Failed", 129, "", "Hangup\nfailed to run commands: exit status 129"),
+        ("kill -SEGV $$", "Failed", "Failed", 139, "", "Segmentation fault\nfailed to run commands: exit status 139"),
     ],
 )
 def test_ends_are_told_as_the_agent_tells_them(
@@ -143,6 +149,68 @@ def test_a_background_child_that_holds_stdout_keeps_the_command_going(run: Run) 
     ended = run("(sleep 1.2; echo late) & echo early")
     assert time.monotonic() - began > 1.2
     assert (ended["StandardOutputContent"], ended["ResponseCode"]) == ("early\nlate\n", 0)
+
+
+def test_a_child_that_holds_stdout_to_the_timeout_makes_a_success_read_timed_out(run: Run) -> None:
+    ended = run("echo done; sleep 60 & exit 0", parameters={"executionTimeout": ["5"]})
+    assert (ended["StatusDetails"], ended["ResponseCode"]) == ("ExecutionTimedOut", 137)
+    assert ended["StandardOutputContent"] == "done\n"
+
+
+def test_while_it_runs_a_command_has_no_code_and_no_output(run: Run, client: Client, account: Account) -> None:
+    ssm, instance = client("ssm"), account.instances[0]
+    command = ssm.send_command(
+        DocumentName="AWS-RunShellScript", InstanceIds=[instance], Parameters={"commands": ["echo early; sleep 79"]}
+    )["Command"]["CommandId"]
+    wait_for_line(run, "sleep 79")
+    now = ssm.get_command_invocation(CommandId=command, InstanceId=instance)
+    assert (now["Status"], now["ResponseCode"]) == ("InProgress", -1)
+    assert (now["StandardOutputContent"], now["StandardErrorContent"]) == ("", "")
+    (listed,) = ssm.list_command_invocations(CommandId=command, Details=True)["CommandInvocations"]
+    assert listed["CommandPlugins"] == []
+    ssm.cancel_command(CommandId=command)
+    assert final(ssm, command, instance)["Status"] == "Cancelled"
+
+
+def test_what_leaves_the_group_outlives_a_cancel_and_what_stays_does_not(
+    run: Run, client: Client, account: Account
+) -> None:
+    ssm, instance = client("ssm"), account.instances[1]
+    starts = [
+        "setsid sleep 4731",
+        "timeout 99 sleep 4732",
+        "timeout --foreground 99 sleep 4733",
+        "sh -c 'sleep 4734; :'",
+    ]
+    script = "".join(f"{start} & " for start in starts) + "bash -c 'set -m; sleep 4735 & wait' & wait"
+    command = ssm.send_command(
+        DocumentName="AWS-RunShellScript", InstanceIds=[instance], Parameters={"commands": [script]}
+    )["Command"]["CommandId"]
+    until = time.monotonic() + 10
+    while run("ps ax -o args= | grep -c '^sleep 473'", instance=1)["StandardOutputContent"] != "5\n":
+        assert time.monotonic() < until
+    ssm.cancel_command(CommandId=command)
+    final(ssm, command, instance)
+    left = run("ps ax -o args= | grep '^sleep 473' | sort; pkill -f '^sleep 473'", instance=1)["StandardOutputContent"]
+    assert left.splitlines() == ["sleep 4731", "sleep 4732", "sleep 4735"]
+
+
+def test_a_working_directory_that_is_there_is_used(run: Run) -> None:
+    ended = run("pwd; echo $PWD", parameters={"workingDirectory": ["/var/tmp"]})
+    assert ended["StandardOutputContent"] == "/var/tmp\n/var/tmp\n"
+
+
+def test_the_script_stays_on_disk_with_what_was_sent_in_it(run: Run) -> None:
+    path = run("echo $0; : a secret")["StandardOutputContent"].strip()
+    assert path.startswith("/var/lib/amazon/ssm/i-")
+    assert path.endswith("/awsrunShellScript/0.awsrunShellScript/_script.sh")
+    assert "a secret" in run(f"cat {path}")["StandardOutputContent"]
+
+
+def test_a_stream_without_output_makes_no_object(run: Run, client: Client, account: Account) -> None:
+    ended = run("echo only stdout", OutputS3BucketName=account.bucket)
+    listed = client("s3").list_objects_v2(Bucket=account.bucket, Prefix=ended["CommandId"])["Contents"]
+    assert [each["Key"].rpartition("/")[2] for each in listed] == ["stdout"]
 
 
 def test_a_child_that_left_the_pipes_lives_on_after_its_command(run: Run) -> None:

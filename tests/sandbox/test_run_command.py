@@ -118,6 +118,25 @@ def test_percentages_are_of_the_commands_own_targets(text: str, targets: int, ex
     assert limit(text, targets) == expected
 
 
+def test_fifty_run_at_once_by_default() -> None:
+    bench = Bench(60)
+    bench.send(MaxErrors="100%")
+    bench.later(60)
+    assert len(bench.agents.delivered) == 50
+
+
+def test_the_same_command_sent_twice_runs_twice(bench: Bench) -> None:
+    first, second = bench.send(), bench.send()
+    bench.later(60)
+    assert first.id != second.id
+    assert len(bench.agents.delivered) == 2 * len(bench.nodes)
+
+
+def test_targets_that_the_sandbox_has_not_match_nothing(bench: Bench) -> None:
+    command = bench.send(Targets=[{"Key": "resource-groups:Name", "Values": ["group"]}])
+    assert command.details == "NoInstancesInTag"
+
+
 def test_the_first_failure_ends_the_rest_by_default(bench: Bench) -> None:
     command = bench.send(MaxConcurrency="1")
     bench.later(1)

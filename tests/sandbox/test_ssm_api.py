@@ -204,6 +204,35 @@ def test_counters_follow_the_invocations(bench: Bench) -> None:
     assert [listed[name] for name in counters] == [2, 1, 1, 0, "InProgress"]
 
 
+def test_a_delivery_that_timed_out_is_counted_by_itself(bench: Bench) -> None:
+    command = bench.send(I0, I2, TimeoutSeconds=30)
+    bench.now += 30 + 3600
+    bench.service.tick()
+    (listed,) = bench.call("ListCommands", CommandId=command)["Commands"]
+    counters = ("TargetCount", "CompletedCount", "ErrorCount", "DeliveryTimedOutCount")
+    assert [listed[name] for name in counters] == [2, 2, 0, 2]
+    assert listed["StatusDetails"] == "DeliveryTimedOut"
+
+
+@pytest.mark.parametrize("operation", ["ListCommands", "ListCommandInvocations", "DescribeInstanceInformation"])
+def test_a_page_has_fifty_entries_by_default(bench: Bench, operation: str) -> None:
+    for number in range(60):
+        bench.nodes[f"i-{number + 16:017x}"] = Node(f"i-{number + 16:017x}")
+        bench.send(I0)
+    bench.now += 1
+    answer = bench.call(operation)
+    (page,) = [value for value in answer.values() if isinstance(value, list)]
+    assert len(page) == 50
+    assert answer["NextToken"]
+
+
+@pytest.mark.parametrize("instance_id", ["i-12345678", "mi-0123456789abcdef0"])
+def test_every_form_of_an_instance_id_is_known(bench: Bench, instance_id: str) -> None:
+    assert bench.code("SendCommand", **SHELL, InstanceIds=[instance_id]) == "InvalidInstanceId"
+    bench.nodes[instance_id] = Node(instance_id)
+    assert bench.send(instance_id)
+
+
 def test_pages_follow_each_other_and_a_token_belongs_to_its_question(bench: Bench) -> None:
     commands = [bench.send() for _ in range(5)]
     bench.now += 1
