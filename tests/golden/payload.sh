@@ -731,6 +731,8 @@ judge() {
     code=$((128 + signal))
   fi
   [ "$late" != late ] || outcome=timed-out
+  # Whoever wrote to a full disk had no room to say so.
+  [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.

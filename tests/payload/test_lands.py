@@ -75,6 +75,7 @@ def test_a_disk_that_the_output_fills_does_not_hide_the_end(rig: Rig, mounts: Mo
     rig.offer(mounts.add("place", "size=2m"))
     outcome = rig.run("#!/bin/sh\nhead -c 9000000 /dev/zero\nexit 7\n")
     assert (outcome.record.outcome, outcome.record.code) == ("exited", 7)
+    assert "the disk is full" in outcome.record.detail
 
 
 @pytest.mark.parametrize(("fault", "word"), [("403", "download"), ("404", "download"), ("302", "download")])
