@@ -179,12 +179,7 @@ class Cloud:
         return Pace(faults.visible_seconds, faults.delivery_seconds, faults.ramp_seconds)
 
     def _tick(self) -> float | None:
-        due: list[float | None] = []
-        for run_command, fleet in self._regions.values():
-            run_command.tick()
-            due.append(fleet.tick())
-            # What an agent finished without a process makes room for the next delivery.
-            due.append(run_command.tick())
+        due = [fleet.work(run_command.tick) for run_command, fleet in self._regions.values()]
         return min((each for each in due if each is not None), default=None)
 
 

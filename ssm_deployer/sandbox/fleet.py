@@ -42,9 +42,11 @@ class Fleet:
         self._faults = faults
         self._agents: dict[str, Agent] = {}
         self._held: dict[str, list[Callable[[], None]]] = {}
+        self._news = 0
 
     def deliver(self, instance_id: str, message: Message) -> None:
         """Hand a message to the instance's agent."""
+        self._news += 1
         agent = self._agent(instance_id)
         agent.deliver(message)
         if self._faulty(instance_id).duplicate:
@@ -68,6 +70,17 @@ class Fleet:
             agent.rest()
         return min((each for each in due if each is not None), default=None)
 
+    def work(self, service: Callable[[], float | None]) -> float | None:
+        """Tick `service` and every agent until they have nothing new for each other; return when something is due.
+
+        A delivery may have come due while a machine booted, and what an agent ends at once makes room for the next.
+        """
+        while True:
+            before = self._news
+            due = [service(), self.tick()]
+            if self._news == before:
+                return min((each for each in due if each is not None), default=None)
+
     def reboot(self, instance_ids: Iterable[str]) -> None:
         """Power-cycle instances."""
         for instance_id in instance_ids:
@@ -86,6 +99,10 @@ class Fleet:
         else:
             tell()
 
+    def _report(self, command_id: str, instance_id: str, result: Result) -> None:
+        self._news += 1
+        self._finished(command_id, instance_id, result)
+
     def _faulty(self, instance_id: str) -> InstanceFaults:
         return self._faults().get(instance_id, InstanceFaults())
 
@@ -94,7 +111,7 @@ class Fleet:
             self._agents[instance_id] = Agent(
                 self._boot(instance_id),
                 lambda command_id, result: self._reach(
-                    instance_id, lambda: self._finished(command_id, instance_id, result)
+                    instance_id, lambda: self._report(command_id, instance_id, result)
                 ),
                 self._store,
                 self._clock,

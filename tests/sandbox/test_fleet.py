@@ -86,6 +86,31 @@ def test_reports_carry_the_instance(bench: Bench) -> None:
     assert bench.reports == [("c1", "a", "Cancelled")]
 
 
+def test_a_delivery_that_came_due_while_a_machine_booted_is_begun_too(bench: Bench) -> None:
+    due = [["a"], ["b"], []]
+
+    def service() -> float:
+        for instance_id in due.pop(0) if due else []:
+            bench.fleet.deliver(instance_id, Message("c1", DOCUMENTS["AWS-RunShellScript"], {"commands": ["x"]}))
+        return bench.now + 7_200
+
+    assert bench.fleet.work(service) == bench.now + 3_600
+    assert {name: machine.runs for name, (machine,) in bench.machines.items()} == {"a": 1, "b": 1}
+
+
+def test_what_ends_at_once_makes_room_for_the_next_delivery() -> None:
+    bench, seen = Bench(lasting=False), []
+    bench.deliver("a")
+
+    def service() -> None:
+        seen.append(len(bench.reports))
+        if seen == [1]:
+            bench.fleet.deliver("a", Message("c2", DOCUMENTS["AWS-RunShellScript"], {"commands": ["x"]}))
+
+    bench.fleet.work(service)
+    assert seen[-1] == 2
+
+
 def test_a_silent_agent_reports_once_it_is_back(bench: Bench) -> None:
     bench.deliver("a")
     bench.faults["a"] = InstanceFaults(agent="silent")
