@@ -444,7 +444,25 @@ def test_a_uri_that_no_client_sends_is_refused(target: str) -> None:
 
 # Fuzz
 
+TEMPORARY = Credentials("ASIATEMPORARY", SECRET, "a/token+=")
+
+
+def unsigned_body(path: str, body: bytes) -> Sent:
+    request = AWSRequest(method="PUT", url=f"{BASE}{path}", data=body)
+    request.context["payload_signing_enabled"] = False
+    return signed(request, SigV4Auth(ME, "s3", "us-east-1"))
+
+
+def fuzzed() -> Bench:
+    bench = Bench(tokens={TEMPORARY.access_key: TEMPORARY.token})
+    bench.credentials[TEMPORARY.access_key] = SECRET
+    return bench
+
+
 GOOD = {
+    "unsigned": unsigned_body("/bucket/some/key", b"some body"),
+    "session": sign("PUT", "/bucket/key", b"some body", who=TEMPORARY),
+    "presigned by a session": sign("GET", "/bucket/key?a=b", how="presigned", who=TEMPORARY),
     "header": sign(
         "PUT", "/bucket/some/key%20x?tagging=&a=b%2Fc", b"some body", {"x-amz-meta-m": "value", "Range": "0"}
     ),
@@ -501,7 +519,7 @@ def meaning(bench: Bench) -> tuple[object, ...]:
 def test_a_tampered_request_is_refused_or_means_the_same(pair: tuple[Sent, Sent]) -> None:
     good, bad = pair
     assume(good != bad)
-    bench = Bench()
+    bench = fuzzed()
     answer = bench.send(bad)
     if answer.status != 200:
         assert not bench.seen
@@ -510,8 +528,22 @@ def test_a_tampered_request_is_refused_or_means_the_same(pair: tuple[Sent, Sent]
     got, body = meaning(bench), bench.seen[-1].body
     bench.passes(good)
     assert got == meaning(bench)
-    # A presigned URL leaves the body open, as S3 does; nothing else may.
-    assert body == bench.seen[-1].body or "X-Amz-Signature" in good.target
+    # A presigned URL and the word for it leave the body open, as S3 does; nothing else may.
+    open_ = "X-Amz-Signature" in good.target or "UNSIGNED-PAYLOAD" in good.headers.values()
+    assert body == bench.seen[-1].body or open_
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(sorted(GOOD)), ahead=st.integers(-5_000, 5_000), ends=st.integers(0, 5_000))
+def test_a_request_is_good_in_its_time_only(name: str, ahead: int, ends: int) -> None:
+    bench, good = fuzzed(), GOOD[name]
+    bench.ahead = ahead
+    bench.expirations[TEMPORARY.access_key] = NOW + ends
+    last = HOURS if "presigned" in name else 900  # an hour is botocore's default for a URL
+    if -900 <= ahead <= last and (ahead < ends or "session" not in name):
+        bench.passes(good)
+    else:
+        bench.refused(good)
 
 
 NOISE = st.text(st.characters(max_codepoint=255), max_size=60)
