@@ -64,6 +64,7 @@ def _times(tree: Path, rounds: int) -> Iterator[Row]:
         else:
             yield Row(WHAT, rival=name, ratio_unit=times, aim=aim, missing="pigz is not installed")
     yield from _limits(walls["ours"], limits)
+    yield from _levels([told(contestant("levels", tree)) for _ in range(rounds)])
 
 
 def _packer(program: str, tree: Path, mode: str) -> list[str]:
@@ -78,6 +79,13 @@ def _limits(ours: list[float], limits: list[dict[str, float]]) -> Iterator[Row]:
     cores = os.cpu_count() or 1
     sums = [(each["read"] + each["sha256"]) / cores + each["gzip"] for each in limits]
     yield compared(WHAT, ours, "the machine: the first three, shared by its cores", sums, seconds)
+
+
+def _levels(measured: list[dict[str, dict[str, float]]]) -> Iterator[Row]:
+    for rival in ("isal's level 3", "zlib's level 6"):
+        for kind, words, unit in (("seconds", "one thread", seconds), ("bytes", "size", megabytes)):
+            ours, theirs = ([each[name][kind] for each in measured] for name in ("ours", rival))
+            yield compared(f"gzip of 200 MiB at isal's level 2, {words}", ours, rival, theirs, unit)
 
 
 def _peaks(tree: Path, rounds: int) -> Peaks:

@@ -40,6 +40,13 @@ def limits(tree: str) -> dict[str, float]:
     return of(Path(tree))
 
 
+def levels(tree: str) -> dict[str, dict[str, float]]:
+    """What levels of compression cost and give."""
+    from benchmarks.limits import levels
+
+    return levels(Path(tree))
+
+
 def staging(tree: str, rounds: str) -> Any:
     """What packing and uploading take, alone and together."""
     from benchmarks.transfers import of

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,18 @@ def of(tree: Path) -> dict[str, float]:
     gzip, packed = _timed(lambda: _gzip(blocks))
     write, _ = _timed(lambda: _write(packed))
     return {"read": read, "sha256": sha256, "gzip": gzip, "write": write}
+
+
+def levels(tree: Path) -> dict[str, dict[str, float]]:
+    """Seconds of one thread and bytes, with the level that is used and what could be used instead."""
+    content = _read(tree)
+    contenders = {
+        "ours": lambda: isal_zlib.compress(content, LEVEL),
+        "isal's level 3": lambda: isal_zlib.compress(content, 3),
+        "zlib's level 6": lambda: zlib.compress(content, 6),
+    }
+    taken = {name: _timed(compress) for name, compress in contenders.items()}
+    return {name: {"seconds": seconds, "bytes": len(packed)} for name, (seconds, packed) in taken.items()}
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:
