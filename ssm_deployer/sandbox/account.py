@@ -13,7 +13,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from ssm_deployer.sandbox.faults import InstanceFaults
-from ssm_deployer.sandbox.run_command import Node
+from ssm_deployer.sandbox.run_command import ManagedInstance
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -124,7 +124,7 @@ class Account:
             ec2.create_tags([instance.id], {"Name": f"sandbox-{number}"})
         return bucket, tuple(instance.id for instance in reservation.instances)
 
-    def nodes(self, region: str, faults: Mapping[str, InstanceFaults]) -> dict[str, Node]:
+    def managed(self, region: str, faults: Mapping[str, InstanceFaults]) -> dict[str, ManagedInstance]:
         """Return the region's instances as they are now, by id. Raises KeyError for no region of AWS."""
         ec2 = get_backend("ec2")[DEFAULT_ACCOUNT_ID][region]
         now = time.time()
@@ -132,7 +132,7 @@ class Account:
         pinged = now - (now - self._began) % PING_SECONDS
         healthy = InstanceFaults()
         return {
-            instance.id: Node(
+            instance.id: ManagedInstance(
                 id=instance.id,
                 state=instance.state,
                 tags=dict(ec2.tags.get(instance.id, {})),

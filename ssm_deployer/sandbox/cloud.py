@@ -19,17 +19,17 @@ from ssm_deployer.sandbox.container import Traits
 from ssm_deployer.sandbox.faults import FaultLayer, InstanceFaults, operation, query
 from ssm_deployer.sandbox.fleet import Fleet
 from ssm_deployer.sandbox.gate import Gate
-from ssm_deployer.sandbox.instance import Host, Instance, Role
+from ssm_deployer.sandbox.instance import Instance, Role, Site
 from ssm_deployer.sandbox.loop import Loop
 from ssm_deployer.sandbox.rights import Rights
-from ssm_deployer.sandbox.run_command import Node, Pace, Refusal, RunCommand
+from ssm_deployer.sandbox.run_command import ManagedInstance, Pace, Refusal, RunCommand
 from ssm_deployer.sandbox.ssm_api import Region, SsmApi
 from ssm_deployer.sandbox.supervisor import become_subreaper
 
 ADDRESS = "127.0.0.1"
 REQUESTS_AT_ONCE = 64
 IDLE_SECONDS = 60
-NODES_SECONDS = 30.0
+MANAGED_SECONDS = 30.0
 READING = ("Describe", "Get", "List")
 _INSTANCE_ID = re.compile(rb"(?:^|&)InstanceId\.[0-9]+=(i-[0-9a-f]+)")
 
@@ -50,7 +50,7 @@ class Cloud:
         self._folder = folder
         self._lock = threading.RLock()
         self._regions: dict[str, tuple[RunCommand, Fleet]] = {}
-        self._known: dict[str, tuple[float, Mapping[str, Node]]] = {}
+        self._known: dict[str, tuple[float, Mapping[str, ManagedInstance]]] = {}
         self._system = container.distribution()
         self._account = Account(self._system)
         self._loop = Loop(self._lock, self._tick)
@@ -112,44 +112,44 @@ class Cloud:
     def _region(self, name: str) -> Region:
         if name not in self._regions:
             try:
-                self._nodes(name)
+                self._managed(name)
             except KeyError as error:
                 raise Refusal("UnrecognizedClientException", f"{name} is no region") from error
             self._regions[name] = self._open(name)
-        return Region(self._regions[name][0], lambda: self._nodes(name))
+        return Region(self._regions[name][0], lambda: self._managed(name))
 
-    def _nodes(self, region: str) -> Mapping[str, Node]:
+    def _managed(self, region: str) -> Mapping[str, ManagedInstance]:
         """The instances as they are now. Reading a thousand takes 10 ms, and each end of an invocation asks anew."""
-        until, nodes = self._known.get(region, (0.0, {}))
+        until, managed = self._known.get(region, (0.0, {}))
         if time.monotonic() >= until:
-            nodes = self._account.nodes(region, self._faults.current.instances)
-            self._known[region] = (time.monotonic() + NODES_SECONDS, nodes)
-        return nodes
+            managed = self._account.managed(region, self._faults.current.instances)
+            self._known[region] = (time.monotonic() + MANAGED_SECONDS, managed)
+        return managed
 
     def _changed(self) -> None:
         self._known.clear()
         self._loop.wake()
 
     def _open(self, region: str) -> tuple[RunCommand, Fleet]:
-        def nodes() -> Mapping[str, Node]:
-            return self._nodes(region)
+        def managed() -> Mapping[str, ManagedInstance]:
+            return self._managed(region)
 
         def finished(command_id: str, instance_id: str, result: Result) -> None:
             run_command.finished(command_id, instance_id, result)
 
         fleet = Fleet(
-            nodes,
+            managed,
             self._boots(region),
             finished,
             lambda name: self._account.parameter(region, name),
             time.time,
             lambda: self._faults.current.instances,
         )
-        run_command = RunCommand(nodes, fleet, time.time, self._pace)
+        run_command = RunCommand(managed, fleet, time.time, self._pace)
         return run_command, fleet
 
     def _boots(self, region: str) -> Callable[[str], Boot]:
-        host = Host(
+        site = Site(
             folder=self._folder,
             isolation=self.isolation,
             region=region,
@@ -160,7 +160,7 @@ class Cloud:
         )
 
         def boots(instance_id: str) -> Boot:
-            return lambda ended, lost: Instance(host, instance_id, self._traits(region, instance_id), ended, lost)
+            return lambda ended, lost: Instance(site, instance_id, self._traits(region, instance_id), ended, lost)
 
         return boots
 
@@ -170,9 +170,9 @@ class Cloud:
             self._account.put(bucket, key, body)
 
     def _traits(self, region: str, instance_id: str) -> Traits:
-        node = self._nodes(region)[instance_id]
+        instance = self._managed(region)[instance_id]
         faults = self._faults.current.instances.get(instance_id, InstanceFaults())
-        return Traits(node.hostname.partition(".")[0] or instance_id, faults.hidden, faults.disk_bytes)
+        return Traits(instance.hostname.partition(".")[0] or instance_id, faults.hidden, faults.disk_bytes)
 
     def _pace(self) -> Pace:
         faults = self._faults.current

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ssm_deployer.sandbox.agent import Agent, Boot, Message, Result
 from ssm_deployer.sandbox.document import ParameterStore
 from ssm_deployer.sandbox.faults import InstanceFaults
-from ssm_deployer.sandbox.run_command import Node
+from ssm_deployer.sandbox.run_command import ManagedInstance
 
 AWAKE = 32
 """How many machines stay up with nothing to do: each costs two processes and 6 MB, and 50 ms to bring back."""
@@ -17,7 +17,7 @@ class Fleet:
     """It implements `run_command.Agents`.
 
     Args:
-        nodes: gives all instances of the region, by id, as they are now.
+        managed: gives all instances of the region, by id, as they are now.
         boot: makes the `Boot` of an instance.
         finished: takes (command id, instance id, result).
         store: the region's Parameter Store.
@@ -27,14 +27,14 @@ class Fleet:
 
     def __init__(
         self,
-        nodes: Callable[[], Mapping[str, Node]],
+        managed: Callable[[], Mapping[str, ManagedInstance]],
         boot: Callable[[str], Boot],
         finished: Callable[[str, str, Result], None],
         store: ParameterStore,
         clock: Callable[[], float],
         faults: Callable[[], Mapping[str, InstanceFaults]],
     ) -> None:
-        self._nodes = nodes
+        self._managed = managed
         self._boot = boot
         self._finished = finished
         self._store = store
@@ -60,11 +60,11 @@ class Fleet:
         """Tick every agent; return when the next thing is due."""
         if not self._agents:
             return None
-        nodes = self._nodes()
+        managed = self._managed()
         for instance_id in [each for each in self._held if self._faulty(each).agent != "silent"]:
             for held in self._held.pop(instance_id):
                 held()
-        due = [agent.tick(on=_on(nodes.get(instance_id))) for instance_id, agent in self._agents.items()]
+        due = [agent.tick(on=_on(managed.get(instance_id))) for instance_id, agent in self._agents.items()]
         awake = [agent for agent in self._agents.values() if agent.idle]
         for agent in awake[: max(0, len(awake) - AWAKE)]:
             agent.rest()
@@ -119,5 +119,5 @@ class Fleet:
         return self._agents[instance_id]
 
 
-def _on(node: Node | None) -> bool:
-    return node is not None and node.state == "running"
+def _on(instance: ManagedInstance | None) -> bool:
+    return instance is not None and instance.state == "running"

@@ -57,7 +57,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Host:
+class Site:
     """What all instances of one server share.
 
     Attributes:
@@ -86,40 +86,40 @@ class Instance:
 
     def __init__(
         self,
-        host: Host,
+        site: Site,
         instance_id: str,
         traits: Traits,
         ended: Callable[[Ending], None],
         lost: Callable[[], None],
     ) -> None:
-        self._host = host
+        self._site = site
         self._id = instance_id
         self._ended = ended
         self._lost = lost
         self._small = traits.disk_bytes is not None
         self._inbox = bytearray()
         # Later a script may have put anything in its place, a link to a file of the host among it.
-        first = not (host.folder / instance_id).exists()
-        self.folder = furnish(host.folder, instance_id)
+        first = not (site.folder / instance_id).exists()
+        self.folder = furnish(site.folder, instance_id)
         if first:
-            _give_role(self.folder / "root", host.role)
+            _give_role(self.folder / "root", site.role)
         _give_aws(self.folder / "sbin", hidden="aws" in traits.hidden)
-        if host.isolation == PLAIN:
+        if site.isolation == PLAIN:
             _give_home(self.folder)
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = _start(host, self.folder, traits, theirs.fileno())
+            self._process = _start(site, self.folder, traits, theirs.fileno())
         self._socket.settimeout(SEND_SECONDS)
-        host.watcher.watch(self._socket, self._receive)
+        site.watcher.watch(self._socket, self._receive)
 
     def run(self, key: str, script: str, command_id: str, cwd: str) -> None:
         """Start `script` from the command's orchestration folder."""
-        env = dict(environment(self._id, command_id, self._host.region, cwd, self._host.system))
-        if self._host.isolation == PLAIN:
+        env = dict(environment(self._id, command_id, self._site.region, cwd, self._site.system))
+        if self._site.isolation == PLAIN:
             env |= self._plain_environment(env["PATH"])
         folder = self._inside() / _orchestration(self._id, command_id)
         self._send(
-            {"run": key, "script": script, "folder": str(folder), "shell": self._host.shell, "cwd": cwd, "env": env}
+            {"run": key, "script": script, "folder": str(folder), "shell": self._site.shell, "cwd": cwd, "env": env}
         )
 
     def _plain_environment(self, path: str) -> Mapping[str, str]:
@@ -143,19 +143,19 @@ class Instance:
 
         def put(name: str, body: bytes) -> None:
             key = f"{prefix}{message.command_id}/{self._id}/awsrunShellScript/0.awsrunShellScript/{name}"
-            self._host.put(message.bucket, key, body)
+            self._site.put(message.bucket, key, body)
 
         folder = _orchestration(self._id, message.command_id)
-        self._host.watcher.aside(lambda: upload(self.folder / "var-lib", folder, put, appended), done)
+        self._site.watcher.aside(lambda: upload(self.folder / "var-lib", folder, put, appended), done)
 
     def off(self, *, keep: bool = False) -> None:
         """End every process of the instance; what is volatile goes with them, unless `keep`."""
-        self._host.watcher.forget(self._socket)
+        self._site.watcher.forget(self._socket)
         # At the end of its socket the supervisor ends: with it, as their init, all others, or it kills them first.
         self._socket.close()
         if keep:
             # Nothing runs there. To wait for its kernel namespaces, some 40 ms, is no work for the loop.
-            self._host.watcher.aside(self._bury, lambda: None)
+            self._site.watcher.aside(self._bury, lambda: None)
             return
         self._bury()
         for name in VOLATILE:
@@ -167,11 +167,11 @@ class Instance:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._host.isolation == PLAIN:
+        if self._site.isolation == PLAIN:
             _end_orphans()
 
     def _inside(self) -> Path:
-        return self.folder / "var-lib" if self._host.isolation == PLAIN else Path("/var/lib")
+        return self.folder / "var-lib" if self._site.isolation == PLAIN else Path("/var/lib")
 
     def _send(self, request: Mapping[str, Any]) -> None:
         # A broken socket shows as the end of the socket right after, and is handled there.
@@ -252,9 +252,9 @@ def _end_orphans() -> None:
                 os.waitpid(pid, 0)
 
 
-def _start(host: Host, folder: Path, traits: Traits, fd: int) -> "subprocess.Popen[bytes]":
+def _start(site: Site, folder: Path, traits: Traits, fd: int) -> "subprocess.Popen[bytes]":
     python = [os.path.realpath(sys.executable), "-I", "-S"]
-    if host.isolation == PLAIN:
+    if site.isolation == PLAIN:
         command = [*python, str(SUPERVISOR), str(fd), "plain"]
     else:
         command = [*bubblewrap(folder, traits), *python, "/run/ssm-agent-worker.py", str(fd)]

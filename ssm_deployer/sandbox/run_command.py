@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Node:
+class ManagedInstance:
     """What the service knows of an instance.
 
     Attributes:
@@ -87,7 +87,7 @@ class RunCommand:
     """The commands of one region.
 
     Args:
-        nodes: gives all instances of the region, by id, as they are now.
+        managed: gives all instances of the region, by id, as they are now.
         agents: takes what is delivered.
         clock: seconds since the epoch.
         pace: gives how fast the service is at present.
@@ -95,12 +95,12 @@ class RunCommand:
 
     def __init__(
         self,
-        nodes: Callable[[], Mapping[str, Node]],
+        managed: Callable[[], Mapping[str, ManagedInstance]],
         agents: Agents,
         clock: Callable[[], float],
         pace: Callable[[], Pace] = Pace,
     ) -> None:
-        self._nodes = nodes
+        self._managed = managed
         self._agents = agents
         self._clock = clock
         self._pace = pace
@@ -114,7 +114,7 @@ class RunCommand:
         parameters = request.get("Parameters", {})
         if complaint := document.complaint(found, parameters):
             raise Refusal("InvalidParameters", complaint)
-        nodes = self._targets(request)
+        managed = self._targets(request)
         now = self._clock()
         delivery = request.get("TimeoutSeconds", DELIVERY_TIMEOUT)
         execution = document.execution_timeout(parameters) or document.EXECUTION_TIMEOUT
@@ -124,9 +124,9 @@ class RunCommand:
             document=found,
             requested=now,
             expires=now + delivery + execution,
-            invocations={node.id: Invocation(node.id, node.tags.get("Name", "")) for node in nodes},
-            max_concurrency=max(1, limit(request.get("MaxConcurrency", DEFAULT_CONCURRENCY), len(nodes))),
-            max_errors=limit(request.get("MaxErrors", DEFAULT_ERRORS), len(nodes)),
+            invocations={instance.id: Invocation(instance.id, instance.tags.get("Name", "")) for instance in managed},
+            max_concurrency=max(1, limit(request.get("MaxConcurrency", DEFAULT_CONCURRENCY), len(managed))),
+            max_errors=limit(request.get("MaxErrors", DEFAULT_ERRORS), len(managed)),
         )
         self._make_room(len(command.invocations))
         self._commands[command.id] = command
@@ -176,10 +176,10 @@ class RunCommand:
         active = [each for each in self._commands.values() if each.completed < len(each.invocations)]
         if not active:
             return None
-        nodes = self._nodes()
-        return min(self._advance(command, nodes) for command in active)
+        managed = self._managed()
+        return min(self._advance(command, managed) for command in active)
 
-    def _advance(self, command: Command, nodes: Mapping[str, Node]) -> float:
+    def _advance(self, command: Command, managed: Mapping[str, ManagedInstance]) -> float:
         now, pace = self._clock(), self._pace()
         if now >= command.expires:
             for invocation in command.invocations.values():
@@ -191,12 +191,12 @@ class RunCommand:
             return first
         # The last digit of a float must not make a round that is due look as if it were not.
         command.rounds = max(command.rounds, int((now - first) / pace.ramp + 1e-3)) if pace.ramp else 16
-        self._deliver(command, nodes)
+        self._deliver(command, managed)
         if command.window < command.max_concurrency and command.count("Pending"):
             return first + (command.rounds + 1) * pace.ramp
         return command.expires
 
-    def _deliver(self, command: Command, nodes: Mapping[str, Node]) -> None:
+    def _deliver(self, command: Command, managed: Mapping[str, ManagedInstance]) -> None:
         under_way = command.count("InProgress", "Cancelling", "Delayed")
         for invocation in command.invocations.values():
             if invocation.delivered or invocation.final:
@@ -204,38 +204,38 @@ class RunCommand:
             if command.errors > command.max_errors:
                 self._end(invocation, "Terminated")
             elif invocation.details == "Delayed":
-                self._attempt(command, invocation, nodes.get(invocation.instance_id))
+                self._attempt(command, invocation, managed.get(invocation.instance_id))
             elif under_way < command.window:
-                self._attempt(command, invocation, nodes.get(invocation.instance_id))
+                self._attempt(command, invocation, managed.get(invocation.instance_id))
                 under_way += not invocation.final
 
-    def _attempt(self, command: Command, invocation: Invocation, node: Node | None) -> None:
-        if node is None or node.state == "terminated":
+    def _attempt(self, command: Command, invocation: Invocation, instance: ManagedInstance | None) -> None:
+        if instance is None or instance.state == "terminated":
             self._end(invocation, "Undeliverable")
-        elif node.denied:
+        elif instance.denied:
             self._end(invocation, "AccessDenied")
-        elif node.platform != "Linux" and command.document.platform == "Linux":
+        elif instance.platform != "Linux" and command.document.platform == "Linux":
             self._end(invocation, "InvalidPlatform")
-        elif node.state != "running" or node.agent != "online":
+        elif instance.state != "running" or instance.agent != "online":
             invocation.details = "Delayed"
         else:
             invocation.details = "InProgress"
             invocation.delivered = True
-            self._agents.deliver(node.id, _message(command))
+            self._agents.deliver(instance.id, _message(command))
 
     def _end(self, invocation: Invocation, details: str) -> None:
         assert details in FINAL  # noqa: S101  # a programmer's promise, no input
         invocation.details = cast("Details", details)
         invocation.ended = self._clock()
 
-    def _targets(self, request: Mapping[str, Any]) -> list[Node]:
-        """The nodes that a request means; Refusal where it names one that is not there, without saying which."""
-        known = {id_: node for id_, node in self._nodes().items() if manageable(node)}
+    def _targets(self, request: Mapping[str, Any]) -> list[ManagedInstance]:
+        """The instances that a request means; Refusal where it names one that is not there, without saying which."""
+        known = {id_: instance for id_, instance in self._managed().items() if manageable(instance)}
         ids, targets = request.get("InstanceIds", []), request.get("Targets", [])
         if bool(ids) == bool(targets):
             raise Refusal("ValidationException", "Specify either InstanceIds or Targets.")
         if targets:
-            return [node for node in known.values() if all(matches(node, each) for each in targets)]
+            return [instance for instance in known.values() if all(matches(instance, each) for each in targets)]
         if len(set(ids)) < len(ids):
             raise Refusal("DuplicateInstanceId")
         if not known.keys() >= set(ids):
@@ -254,18 +254,18 @@ class RunCommand:
             raise Refusal("ThrottlingException", "Rate exceeded")
 
 
-def manageable(node: Node) -> bool:
-    """Whether the service has the node in its books; a stopped one counts, it just waits."""
-    return node.agent != "missing" and node.state not in ("shutting-down", "terminated")
+def manageable(instance: ManagedInstance) -> bool:
+    """Whether the service has the instance in its books; a stopped one counts, it just waits."""
+    return instance.agent != "missing" and instance.state not in ("shutting-down", "terminated")
 
 
-def matches(node: Node, target: Mapping[str, Any]) -> bool:
-    """Whether a node is meant by one entry of `Targets`."""
+def matches(instance: ManagedInstance, target: Mapping[str, Any]) -> bool:
+    """Whether an instance is meant by one entry of `Targets`."""
     key, values = target["Key"], target.get("Values", [])
     if key == "InstanceIds":
-        return node.id in values
+        return instance.id in values
     name = key.removeprefix("tag:")
-    return key.startswith("tag:") and name in node.tags and (not values or node.tags[name] in values)
+    return key.startswith("tag:") and name in instance.tags and (not values or instance.tags[name] in values)
 
 
 def _message(command: Command) -> Message:

@@ -1,4 +1,4 @@
-"""How commands, invocations and nodes look on the wire. Timestamps are seconds since the epoch, as JSON numbers."""
+"""How commands, invocations and instances look on the wire. Timestamps are seconds since the epoch, as JSON numbers."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,7 +6,13 @@ from typing import Any
 
 from ssm_deployer.sandbox.command import Command, Invocation, status
 from ssm_deployer.sandbox.output import STDERR_CHARACTERS, STREAM_BYTES
-from ssm_deployer.sandbox.run_command import DEFAULT_CONCURRENCY, DEFAULT_ERRORS, DELIVERY_TIMEOUT, Node, Refusal
+from ssm_deployer.sandbox.run_command import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_ERRORS,
+    DELIVERY_TIMEOUT,
+    ManagedInstance,
+    Refusal,
+)
 
 AGENT_VERSION = "3.3.987.0"
 _ECHOED = (
@@ -128,7 +134,7 @@ def _iso(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def node(each: Node) -> Wire:
+def managed(each: ManagedInstance) -> Wire:
     """Return an `InstanceInformation`."""
     return {
         "InstanceId": each.id,
@@ -147,13 +153,13 @@ def node(each: Node) -> Wire:
     }
 
 
-def ping_status(each: Node) -> str:
+def ping_status(each: ManagedInstance) -> str:
     """Return `Online`, or `ConnectionLost` for an agent that stopped answering."""
     return "Online" if each.agent == "online" else "ConnectionLost"
 
 
-def node_has(each: Node, key: str, values: Sequence[str]) -> bool:
-    """Whether a node passes one filter of DescribeInstanceInformation. Raises Refusal for a key that does not exist."""
+def passes(each: ManagedInstance, key: str, values: Sequence[str]) -> bool:
+    """Whether an instance passes a filter of DescribeInstanceInformation. Raises Refusal for one that is none."""
     facts = {
         "InstanceIds": each.id,
         "PingStatus": ping_status(each),

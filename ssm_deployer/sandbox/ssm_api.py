@@ -17,7 +17,7 @@ import botocore.session
 
 from ssm_deployer.sandbox import shapes
 from ssm_deployer.sandbox.command import Command
-from ssm_deployer.sandbox.run_command import Node, Refusal, RunCommand
+from ssm_deployer.sandbox.run_command import ManagedInstance, Refusal, RunCommand
 from ssm_deployer.sandbox.validation import check
 
 TARGET_PREFIX = "AmazonSSM."
@@ -37,7 +37,7 @@ class Region:
     """What the API needs of one region: its commands, and its instances as they are now."""
 
     run_command: RunCommand
-    nodes: Callable[[], Mapping[str, Node]]
+    managed: Callable[[], Mapping[str, ManagedInstance]]
 
 
 class SsmApi:
@@ -147,10 +147,14 @@ def describe_instance_information(region: Region, request: Members) -> Members:
     filters += [(each["Key"], each["Values"]) for each in request.get("Filters", [])]
     if request.get("InstanceInformationFilterList") and request.get("Filters"):
         raise Refusal("ValidationException", "Specify either InstanceInformationFilterList or Filters.")
-    managed = [node for node in region.nodes().values() if node.state == "running" and node.agent != "missing"]
-    found = [node for node in managed if all(shapes.node_has(node, key, values) for key, values in filters)]
+    managed = [
+        instance
+        for instance in region.managed().values()
+        if instance.state == "running" and instance.agent != "missing"
+    ]
+    found = [instance for instance in managed if all(shapes.passes(instance, key, values) for key, values in filters)]
     page, token = paginate("DescribeInstanceInformation", found, request, PAGE)
-    return {"InstanceInformationList": [shapes.node(each) for each in page]} | token
+    return {"InstanceInformationList": [shapes.managed(each) for each in page]} | token
 
 
 OPERATIONS: Mapping[str, Callable[[Region, Members], Members]] = {

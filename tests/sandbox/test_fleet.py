@@ -7,7 +7,7 @@ from ssm_deployer.sandbox.agent import Boot, Ending, Message, Result
 from ssm_deployer.sandbox.document import DOCUMENTS
 from ssm_deployer.sandbox.faults import InstanceFaults
 from ssm_deployer.sandbox.fleet import Fleet
-from ssm_deployer.sandbox.run_command import Node
+from ssm_deployer.sandbox.run_command import ManagedInstance
 
 
 class FakeMachine:
@@ -40,17 +40,17 @@ class FakeMachine:
 
 
 class Bench:
-    """A fleet over nodes that a test can change."""
+    """A fleet over instances that a test can change."""
 
     def __init__(self, *, lasting: bool = True) -> None:
-        self.nodes = {name: Node(name) for name in ("a", "b")}
+        self.managed = {name: ManagedInstance(name) for name in ("a", "b")}
         self.faults: dict[str, InstanceFaults] = {}
         self.machines: dict[str, list[FakeMachine]] = {}
         self.reports: list[tuple[str, str, str]] = []
         self.lasting = lasting
         self.now = 1_000.0
         self.fleet = Fleet(
-            lambda: self.nodes, self._boots, self._finished, lambda _: None, lambda: self.now, lambda: self.faults
+            lambda: self.managed, self._boots, self._finished, lambda _: None, lambda: self.now, lambda: self.faults
         )
 
     def _boots(self, instance_id: str) -> Boot:
@@ -135,17 +135,17 @@ def test_a_cancel_reaches_a_silent_agent_once_it_is_back(bench: Bench) -> None:
 
 def test_the_power_follows_ec2(bench: Bench) -> None:
     bench.deliver("a")
-    bench.nodes["a"] = Node("a", state="stopped")
+    bench.managed["a"] = ManagedInstance("a", state="stopped")
     bench.fleet.tick()
     assert not bench.machines["a"][0].on
-    bench.nodes["a"] = Node("a")
+    bench.managed["a"] = ManagedInstance("a")
     bench.fleet.tick()
     assert bench.reports == [("c1", "a", "Failed")]
 
 
 def test_an_instance_that_is_gone_has_no_power(bench: Bench) -> None:
     bench.deliver("a")
-    del bench.nodes["a"]
+    del bench.managed["a"]
     bench.fleet.tick()
     assert not bench.machines["a"][0].on
 
@@ -172,8 +172,8 @@ def test_the_next_deadline_is_the_earliest_of_all(bench: Bench) -> None:
 
 def test_only_so_many_machines_stay_up_with_nothing_to_do() -> None:
     bench = Bench(lasting=False)
-    bench.nodes = {str(number): Node(str(number)) for number in range(fleet.AWAKE + 5)}
-    for name in bench.nodes:
+    bench.managed = {str(number): ManagedInstance(str(number)) for number in range(fleet.AWAKE + 5)}
+    for name in bench.managed:
         bench.deliver(name)
     assert sum(machine.on for machines in bench.machines.values() for machine in machines) == fleet.AWAKE
 

@@ -4,7 +4,7 @@ import pytest
 
 from ssm_deployer.sandbox.agent import AgentStatus, Message, Result
 from ssm_deployer.sandbox.command import Command, limit
-from ssm_deployer.sandbox.run_command import KEPT_COMMANDS, Node, Pace, Refusal, RunCommand
+from ssm_deployer.sandbox.run_command import KEPT_COMMANDS, ManagedInstance, Pace, Refusal, RunCommand
 
 START = 1_000.0
 
@@ -31,14 +31,16 @@ class Bench:
 
     def __init__(self, size: int = 3) -> None:
         self.now = START
-        self.nodes = {name(number): Node(name(number), tags={"Name": f"n{number}"}) for number in range(size)}
+        self.managed = {
+            name(number): ManagedInstance(name(number), tags={"Name": f"n{number}"}) for number in range(size)
+        }
         self.agents = FakeAgents()
-        self.service = RunCommand(lambda: self.nodes, self.agents, lambda: self.now, Pace)
+        self.service = RunCommand(lambda: self.managed, self.agents, lambda: self.now, Pace)
 
     def send(self, **request: Any) -> Command:
         request.setdefault("Parameters", {"commands": ["true"]})
         if "Targets" not in request:
-            request.setdefault("InstanceIds", list(self.nodes))
+            request.setdefault("InstanceIds", list(self.managed))
         return self.service.send({"DocumentName": "AWS-RunShellScript", **request})
 
     def later(self, seconds: float) -> None:
@@ -129,7 +131,7 @@ def test_the_same_command_sent_twice_runs_twice(bench: Bench) -> None:
     first, second = bench.send(), bench.send()
     bench.later(60)
     assert first.id != second.id
-    assert len(bench.agents.delivered) == 2 * len(bench.nodes)
+    assert len(bench.agents.delivered) == 2 * len(bench.managed)
 
 
 def test_targets_that_the_sandbox_has_not_match_nothing(bench: Bench) -> None:
@@ -167,17 +169,17 @@ def test_one_error_more_than_allowed_ends_the_rest() -> None:
 
 
 def test_a_stopped_instance_waits_and_gets_the_command_when_it_is_back(bench: Bench) -> None:
-    bench.nodes[name(1)] = Node(name(1), state="stopped")
+    bench.managed[name(1)] = ManagedInstance(name(1), state="stopped")
     command = bench.send()
     bench.later(1)
     assert details(command) == ["InProgress", "Delayed", "InProgress"]
-    bench.nodes[name(1)] = Node(name(1))
+    bench.managed[name(1)] = ManagedInstance(name(1))
     bench.later(0)
     assert details(command)[1] == "InProgress"
 
 
 def test_without_a_final_answer_delivery_times_out_after_both_timeouts(bench: Bench) -> None:
-    bench.nodes[name(1)] = Node(name(1), agent="silent")
+    bench.managed[name(1)] = ManagedInstance(name(1), agent="silent")
     command = bench.send(TimeoutSeconds=30, Parameters={"commands": ["x"], "executionTimeout": ["60"]})
     bench.later(1)
     bench.finish(command, "Success")
@@ -236,9 +238,9 @@ def test_cancel_of_what_does_not_exist_is_refused(bench: Bench) -> None:
 def test_undeliverable_denied_and_windows_are_no_errors_and_the_command_reads_success() -> None:
     bench = Bench(4)
     command = bench.send()
-    bench.nodes[name(0)] = Node(name(0), state="terminated")
-    bench.nodes[name(1)] = Node(name(1), denied=True)
-    bench.nodes[name(2)] = Node(name(2), platform="Windows")
+    bench.managed[name(0)] = ManagedInstance(name(0), state="terminated")
+    bench.managed[name(1)] = ManagedInstance(name(1), denied=True)
+    bench.managed[name(2)] = ManagedInstance(name(2), platform="Windows")
     bench.later(1)
     bench.finish(command, "Success")
     assert details(command) == ["Undeliverable", "AccessDenied", "InvalidPlatform", "Success"]
@@ -265,15 +267,17 @@ def test_what_cannot_be_sent_is_refused(bench: Bench, request_: dict[str, Any], 
     assert refusal(bench, **request_) == code
 
 
-@pytest.mark.parametrize("node", [Node(name(0), state="terminated"), Node(name(0), agent="missing")])
-def test_an_instance_without_agent_is_an_invalid_id(bench: Bench, node: Node) -> None:
-    bench.nodes[name(0)] = node
+@pytest.mark.parametrize(
+    "instance", [ManagedInstance(name(0), state="terminated"), ManagedInstance(name(0), agent="missing")]
+)
+def test_an_instance_without_agent_is_an_invalid_id(bench: Bench, instance: ManagedInstance) -> None:
+    bench.managed[name(0)] = instance
     assert refusal(bench, InstanceIds=[name(0)]) == "InvalidInstanceId"
 
 
 def test_targets_are_anded(bench: Bench) -> None:
-    bench.nodes[name(0)] = Node(name(0), tags={"a": "1", "b": "1"})
-    bench.nodes[name(1)] = Node(name(1), tags={"a": "1"})
+    bench.managed[name(0)] = ManagedInstance(name(0), tags={"a": "1", "b": "1"})
+    bench.managed[name(1)] = ManagedInstance(name(1), tags={"a": "1"})
     both = bench.send(Targets=[{"Key": "tag:a", "Values": ["1", "2"]}, {"Key": "tag:b", "Values": ["1"]}])
     assert list(both.invocations) == [name(0)]
     ids = bench.send(Targets=[{"Key": "InstanceIds", "Values": [name(1), name(77)]}])

@@ -10,7 +10,7 @@ import pytest
 from botocore.parsers import create_parser
 
 from ssm_deployer.sandbox.agent import Message, Result
-from ssm_deployer.sandbox.run_command import Node, Pace, Refusal, RunCommand
+from ssm_deployer.sandbox.run_command import ManagedInstance, Pace, Refusal, RunCommand
 from ssm_deployer.sandbox.ssm_api import DOCUMENT_BYTES, Region, SsmApi
 
 I0, I1, I2 = (f"i-{number:017x}" for number in range(3))
@@ -33,13 +33,13 @@ class Bench:
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
         self.changes = 0
-        self.nodes = {
-            I0: Node(I0, tags={"Name": "a", "env": "x"}, pinged=self.now),
-            I1: Node(I1, tags={"env": "x"}, agent="silent"),
-            I2: Node(I2, state="stopped"),
+        self.managed = {
+            I0: ManagedInstance(I0, tags={"Name": "a", "env": "x"}, pinged=self.now),
+            I1: ManagedInstance(I1, tags={"env": "x"}, agent="silent"),
+            I2: ManagedInstance(I2, state="stopped"),
         }
-        self.service = RunCommand(lambda: self.nodes, Deaf(), lambda: self.now, Pace)
-        region = Region(self.service, lambda: self.nodes)
+        self.service = RunCommand(lambda: self.managed, Deaf(), lambda: self.now, Pace)
+        region = Region(self.service, lambda: self.managed)
 
         def find(name: str) -> Region:
             if name != "eu-west-1":
@@ -217,7 +217,7 @@ def test_a_delivery_that_timed_out_is_counted_by_itself(bench: Bench) -> None:
 @pytest.mark.parametrize("operation", ["ListCommands", "ListCommandInvocations", "DescribeInstanceInformation"])
 def test_a_page_has_fifty_entries_by_default(bench: Bench, operation: str) -> None:
     for number in range(60):
-        bench.nodes[f"i-{number + 16:017x}"] = Node(f"i-{number + 16:017x}")
+        bench.managed[f"i-{number + 16:017x}"] = ManagedInstance(f"i-{number + 16:017x}")
         bench.send(I0)
     bench.now += 1
     answer = bench.call(operation)
@@ -229,7 +229,7 @@ def test_a_page_has_fifty_entries_by_default(bench: Bench, operation: str) -> No
 @pytest.mark.parametrize("instance_id", ["i-12345678", "mi-0123456789abcdef0"])
 def test_every_form_of_an_instance_id_is_known(bench: Bench, instance_id: str) -> None:
     assert bench.code("SendCommand", **SHELL, InstanceIds=[instance_id]) == "InvalidInstanceId"
-    bench.nodes[instance_id] = Node(instance_id)
+    bench.managed[instance_id] = ManagedInstance(instance_id)
     assert bench.send(instance_id)
 
 
