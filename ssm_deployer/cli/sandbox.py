@@ -34,5 +34,5 @@ def _print(account: launch.Account) -> None:
     click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")  # of another account, they would go with these keys
     for name, value in launch.exports(account).items():
         click.echo(f"export {name}={shlex.quote(value)}")
-    click.echo(f"# {len(account.instances)} instances ({account.isolation}): {' '.join(account.instances)}")
+    click.echo(f"# {len(account.instances)} instances ({launch.isolation(account)}): {' '.join(account.instances)}")
     click.echo("# end it with: ssm-deploy sandbox down")

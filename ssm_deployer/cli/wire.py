@@ -72,5 +72,5 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
             settings=msgspec.structs.replace(settings, staging=staging),
             regions=(aws,),
             selectors=selectors or (ALL,),
-            rehearsal=f"rehearsal in a sandbox of {len(account.instances)} instances ({account.isolation})",
+            rehearsal=f"rehearsal in a sandbox of {len(account.instances)} instances ({launch.isolation(account)})",
         )

@@ -20,7 +20,7 @@ import msgspec
 import platformdirs
 
 from ssm_deployer.errors import DeployError, UsageError
-from ssm_deployer.sandbox.container import remove
+from ssm_deployer.sandbox.container import PLAIN, remove
 from ssm_deployer.sandbox.server import LOCK, Order, Ready
 
 REGION = "us-east-1"
@@ -133,6 +133,13 @@ def status() -> Account | None:
     """Return the sandbox that is kept, None if there is none; what is left of one that was killed is removed."""
     with _state_lock():
         return _running()
+
+
+def isolation(account: Account) -> str:
+    """Return how the instances are kept from this machine, and what that means where they are not."""
+    if account.isolation == PLAIN:
+        return f"{PLAIN}, without bubblewrap: scripts run as you and see your files"
+    return account.isolation
 
 
 def exports(account: Account) -> Mapping[str, str]:

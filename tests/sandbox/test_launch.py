@@ -45,18 +45,29 @@ def test_an_impossible_size_is_refused_before_anything_starts(size: int) -> None
         pass
 
 
-def test_exports_are_what_any_aws_client_reads() -> None:
-    account = Account(
+def example(isolation: str) -> Account:
+    return Account(
         endpoint_url="http://127.0.0.1:1",
         access_key="AKIAEXAMPLE",
         secret_key="example",
         region="eu-west-1",
         bucket="bucket",
         instances=(),
-        isolation="bubblewrap",
+        isolation=isolation,
         pid=1,
         folder="/x",
     )
+
+
+@pytest.mark.parametrize(("isolation", "told"), [("bubblewrap", False), ("plain directories", True)])
+def test_it_is_said_where_scripts_see_the_users_files(isolation: str, told: bool) -> None:
+    text = launch.isolation(example(isolation))
+    assert text.startswith(isolation)
+    assert ("scripts run as you and see your files" in text) is told
+
+
+def test_exports_are_what_any_aws_client_reads() -> None:
+    account = example("bubblewrap")
     assert launch.exports(account) == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
