@@ -15,6 +15,7 @@ from ssm_deployer.cli.options import SANDBOX_SIZE
 from ssm_deployer.config import Settings
 from ssm_deployer.selector import ALL, Selector, parse_selector
 from ssm_deployer.targets import Resolution, resolve
+from ssm_deployer.views.words import count
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +60,8 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
 
     size = options["sandbox_size"] or SANDBOX_SIZE
     with ExitStack() as held:
-        with console(stderr=True).status(f"starting a sandbox of {size} instances"):
+        instances = count(size, "instance")
+        with console(stderr=True).status(f"starting a sandbox of {instances}"):
             account = held.enter_context(launch.throwaway(size))
         aws = Aws(
             region=account.region,
@@ -72,5 +74,5 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
             settings=msgspec.structs.replace(settings, staging=staging),
             regions=(aws,),
             selectors=selectors or (ALL,),
-            rehearsal=f"rehearsal in a sandbox of {len(account.instances)} instances ({launch.isolation(account)})",
+            rehearsal=f"rehearsal in a sandbox of {instances} ({launch.isolation(account)})",
         )
