@@ -236,13 +236,14 @@ def test_names_details_and_outputs_of_a_target_steer_neither_terminal_nor_rich()
 
 def test_the_live_view_draws_the_run_and_takes_the_screen_away_again() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=20, color_system=None)
-    told = events_of(succeeded("i-1"))
+    told = events_of(succeeded("i-1"), plan=replace(make_plan("i-1"), notes=("a rehearsal",)))
     run = replay(told)
     with LiveView(console, lambda: 10.0) as view:
         for event in told:
             view.show(event, run)
     assert isinstance(console.file, io.StringIO)
     drawn = console.file.getvalue()
+    assert "note: a rehearsal" in drawn
     assert "✓  i-1" in drawn
     assert drawn.endswith("\x1b[2K")  # the last lines are erased: the report takes their place
 

@@ -95,6 +95,9 @@ class LiveView:
     def show(self, event: Event, run: Run) -> None:
         """Take note of the run as it is after `event`."""
         self._run = run if not isinstance(event, RunStarted) else begin(event)
+        if isinstance(event, RunStarted):  # above the table, where they stay
+            for note in event.plan.notes:
+                self._console.print(Text(f"note: {one_line(note)}", style="yellow"))
 
     def _frame(self) -> RenderableType:
         run = self._run  # drawn by rich's thread; the value is immutable, so one look at it is consistent

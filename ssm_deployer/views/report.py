@@ -21,7 +21,7 @@ def report(run: Run) -> Iterator[Text]:
     groups = _groups(run)
     for group in groups:
         yield from _group_lines(run, group)
-    for note in (*run.plan.notes, *run.notes):
+    for note in run.notes:  # those of the plan were told when it began
         yield Text(f"note: {one_line(note)}", style="yellow")
     for leftover in run.leftovers:
         yield Text(f"left in S3: {one_line(leftover)}", style="red")
