@@ -41,7 +41,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_wakes_who_waits_and_the_program_goes_on(number: signal.Signals) -> None:
     body = """
-        with Interrupts(lambda: say("left")) as interrupts:
+        with Interrupts(lambda: "left\\n") as interrupts:
             say("ready", interrupts.requested)
             interrupts.wait(60)
             say("woken", interrupts.requested)
@@ -57,7 +57,7 @@ def test_the_first_signal_wakes_who_waits_and_the_program_goes_on(number: signal
 @pytest.mark.parametrize("second", SIGNALS)
 def test_the_second_signal_says_what_is_left_behind_and_leaves_at_once(second: signal.Signals) -> None:
     body = """
-        with Interrupts(lambda: say("left behind: i-1")) as interrupts:
+        with Interrupts(lambda: "left behind: i-1\\n") as interrupts:
             say("ready")
             interrupts.wait(60)
             say("asked")
@@ -72,26 +72,44 @@ def test_the_second_signal_says_what_is_left_behind_and_leaves_at_once(second: s
         assert line(process) == "asked"
         process.send_signal(second)
         stdout, stderr = process.communicate(timeout=20)
-        assert (stdout, stderr, process.returncode) == ("left behind: i-1\n", "", 130)
+        assert (stdout, stderr, process.returncode) == ("", "left behind: i-1\n", 130)
 
 
 def test_the_second_signal_leaves_though_threads_go_on() -> None:
     body = """
         import threading
         threading.Thread(target=time.sleep, args=(60,)).start()
-        with Interrupts(lambda: say("left")) as interrupts:
+        with Interrupts(lambda: "left\\n") as interrupts:
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
     """
     with program(body) as process:
-        stdout, _ = process.communicate(timeout=20)
-        assert (stdout, process.returncode) == ("left\n", 130)
+        _, stderr = process.communicate(timeout=20)
+        assert (stderr, process.returncode) == ("left\n", 130)
+
+
+def test_the_second_signal_says_so_also_where_it_comes_in_the_middle_of_a_print() -> None:
+    body = """
+        with Interrupts(lambda: "left\\n") as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            sys.stderr.flush()
+            say("go")
+            while True:
+                print("x" * 100)
+                print("y" * 100, file=sys.stderr)
+    """
+    for _ in range(10):
+        with program(body) as process:
+            assert line(process) == "go"
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=20)
+            assert (stderr.endswith("left\n"), process.returncode) == (True, 130)
 
 
 def test_after_it_the_handlers_are_those_that_were_there_before() -> None:
     body = """
         before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-        with Interrupts(lambda: None) as interrupts:
+        with Interrupts(str) as interrupts:
             assert signal.getsignal(signal.SIGINT) not in before
         say([signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before)
     """
@@ -101,7 +119,7 @@ def test_after_it_the_handlers_are_those_that_were_there_before() -> None:
 
 def test_waiting_takes_the_time_that_was_asked_for_before_and_after_a_request() -> None:
     body = """
-        with Interrupts(lambda: None) as interrupts:
+        with Interrupts(str) as interrupts:
             for _ in range(2):
                 start = time.monotonic()
                 interrupts.wait(0.05)
@@ -121,7 +139,7 @@ def test_a_signal_at_any_moment_of_a_wait_wakes_it() -> None:
         # A timer hits moments that another process's kill does not; what it calls is the handler of SIGINT.
         signal.signal(signal.SIGALRM, lambda number, frame: signal.getsignal(signal.SIGINT)(number, frame))
         for number in range(2000):
-            with Interrupts(lambda: say("left")) as interrupts:
+            with Interrupts(lambda: "left\\n") as interrupts:
                 signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 100 * 0.000001)
                 while not interrupts.requested:
                     interrupts.wait(30)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 from rich.console import Console
@@ -33,11 +34,11 @@ def drive(plan: Plan, backend: Backend, output: str, aws: str) -> int:
     runs: list[Run] = []
     view: View | None = None
 
-    def leave() -> None:
-        if isinstance(view, LiveView):
-            view.__exit__(None, None, None)
-        for line in _still_running(runs, aws):
-            click.echo(line, err=True)
+    def leave() -> str:
+        with suppress(RuntimeError):  # the signal may have come while something was written to the screen
+            if isinstance(view, LiveView):
+                view.__exit__(None, None, None)
+        return "".join(f"{line}\n" for line in _still_running(runs, aws))
 
     with unbroken(), Interrupts(leave) as interrupts:
         view = _view(screen, output, interrupts)

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -15,10 +16,10 @@ class Interrupts:
     """Implements `runner.Stop` and `runner.Clock`: the first signal asks the run to stop, the second leaves at once.
 
     Args:
-        leave: is called before the process ends at the second signal; it says what still runs.
+        leave: gives what to tell before the process ends at the second signal: what still runs.
     """
 
-    def __init__(self, leave: Callable[[], None]) -> None:
+    def __init__(self, leave: Callable[[], str]) -> None:
         self._leave = leave
         self._asked = False
         self._before: dict[signal.Signals, object] = {}
@@ -60,6 +61,7 @@ class Interrupts:
             self._asked = True
             return
         try:
-            self._leave()
+            # Not by print: what it interrupts may be a print, and a buffer takes no second writer meanwhile.
+            os.write(sys.stderr.fileno(), self._leave().encode(errors="replace"))
         finally:
             os._exit(130)  # at once: no thread, no transfer and no clean-up is waited for
