@@ -28,7 +28,7 @@ from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
 from ssm_deployer.runner import deploy
 from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE
 from ssm_deployer.runner.deployment import READS
-from ssm_deployer.runner.following import ADOPT_SECONDS, BLIND_SECONDS, CANCEL_SECONDS, RECORD_SECONDS
+from ssm_deployer.runner.following import ADOPT_SECONDS, BLIND_SECONDS, CANCEL_SECONDS, GROWTH, RECORD_SECONDS
 from ssm_deployer.runner.sending import SEND_ATTEMPTS
 
 
@@ -374,7 +374,7 @@ def test_the_second_look_comes_soon_after_the_first_whatever_that_has_shown(stag
     sent = Invocation(target="i-1", status=Status.SENT)
     stage.backend.looks["i-1"] = [sent, sent, succeeded("i-1")]
     stage.run(make_plan("i-1"))
-    assert stage.clock.waits == [FIRST_PAUSE, 1.5 * FIRST_PAUSE]
+    assert stage.clock.waits == [FIRST_PAUSE, GROWTH * FIRST_PAUSE]
 
 
 def test_many_commands_are_looked_at_less_often(stage: Stage) -> None:

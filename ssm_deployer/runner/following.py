@@ -13,6 +13,7 @@ from ssm_deployer.events import Event, Noted, Sent
 from ssm_deployer.model import Handle, Invocation, Status
 from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course
 
+GROWTH = 1.25  # from one pause to the next while nothing is new
 LOOKS_PER_SECOND = 5.0  # SSM publishes no rates; this stays far below what users report as throttled
 BLIND_SECONDS = 300.0  # how long looking may fail before it is given up
 BARE_PAUSE = 1.0  # while a target is at its end, but its record or its first command is not seen yet
@@ -52,7 +53,7 @@ class Following:
                 yield from self._look(handle)
             yield from self._lost()
             longest = BARE_PAUSE if self._bare.keys() & set(self._course.run.open) else LONGEST_PAUSE
-            grown = max(pause * 1.5, FIRST_PAUSE)
+            grown = max(pause * GROWTH, FIRST_PAUSE)
             pause = FIRST_PAUSE if self._course.run is not before else min(grown, longest)
             if self._course.run.open:
                 self._course.clock.wait(max(pause, len(self._open_handles()) / LOOKS_PER_SECOND))
