@@ -11,7 +11,7 @@ from ssm_deployer.payload import build
 
 pytestmark = pytest.mark.slow
 
-SHELLS = ["dash", "bash", "busybox", "mksh", "yash", "zsh"]
+SHELLS = ["dash", "bash", "busybox", "ksh93", "mksh", "yash", "zsh"]
 
 
 @pytest.fixture(params=SHELLS)
@@ -58,6 +58,12 @@ def test_exit_codes(rig: Rig, shell: str, code: int) -> None:
         assert (outcome.record.outcome, outcome.record.code) == ("exited", code)
     assert outcome.code == (1 if code in {137, 168, 169} else code)
     assert (outcome.extract, outcome.errors) == ("out\n", "err\n")
+
+
+@pytest.mark.usefixtures("shell")
+def test_output_without_a_last_newline_gets_none(rig: Rig) -> None:
+    outcome = rig.run("#!/bin/sh\nprintf out\nprintf err >&2\n")
+    assert (outcome.extract, outcome.errors, outcome.record.stdout_bytes) == ("out", "err", 3)
 
 
 @pytest.mark.parametrize("number", [1, 9, 11, 15])
