@@ -224,6 +224,25 @@ def test_a_send_is_not_repeated_where_nobody_could_look_for_the_first(stage: Sta
     assert exit_status(run) == ExitCode.CLOUD
 
 
+def test_who_may_not_look_for_a_send_without_an_answer_is_told_that_it_may_run(stage: Stage) -> None:
+    without_answer(stage).fail["find"] = [CloudError("may not list commands")] * 100
+    run = stage.run(make_plan("i-1"))
+    assert stage.backend.names().count("start") == 1
+    assert statuses(run) == {"i-1": Status.UNKNOWN}
+
+
+def test_looks_that_fail_now_and_then_are_told_once(stage: Stage) -> None:
+    running = Invocation(target="i-1", status=Status.RUNNING)
+    stage.backend.looks["i-1"] = [*[running] * 9, succeeded("i-1")]
+
+    def fail_every_other_look(_: float) -> None:
+        stage.backend.fail["observe"] = [Declined("slow down")] * (stage.backend.names()[-1] == "observe")
+
+    stage.clock.on_wait = fail_every_other_look
+    run = stage.run(make_plan("i-1", deadline=10_000))
+    assert sum("slow down" in note for note in run.notes) == 1
+
+
 def test_a_send_that_perhaps_was_accepted_is_never_called_skipped(stage: Stage) -> None:
     stage.backend.fail["start"] = [Ambiguous("read timeout")] + [Declined("slow down")] * 100
     run = stage.run(make_plan("i-1"))

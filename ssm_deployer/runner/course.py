@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from ssm_deployer import __version__
-from ssm_deployer.errors import Ambiguous, Declined
+from ssm_deployer.errors import CloudError
 from ssm_deployer.events import CancelRequested, Event, InvocationChanged, RunStarted, apply, begin
 from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
 from ssm_deployer.runner.contract import Backend, Clock, Stop
@@ -39,7 +39,7 @@ class Course:
         known = {handle.command for handle in self.run.handles}
         try:
             return [handle for handle in self.backend.find(targets) if handle.command not in known]
-        except (Declined, Ambiguous):
+        except CloudError:
             return None
 
     def changed(self, invocation: Invocation) -> Event:

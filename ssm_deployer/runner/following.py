@@ -32,6 +32,7 @@ class Following:
         self._cancelled_at: float | None = None
         self._asked: set[str] = set()  # commands that the service was asked to cancel
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
+        self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
 
@@ -75,7 +76,8 @@ class Following:
         yield from self._overdue(handle)
 
     def _blinded(self, handle: Handle, error: CloudError) -> Iterator[Event]:
-        if not self._blind:
+        if not self._warned:
+            self._warned = True
             yield Noted(time=self._now, message=f"{error.message}; it is tried again for {BLIND_SECONDS:.0f} s")
         since = self._blind.setdefault(handle.command, self._now)
         patience = BLIND_SECONDS if self._cancelled_at is None else CANCEL_SECONDS
