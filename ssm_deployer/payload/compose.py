@@ -11,9 +11,9 @@ from ssm_deployer.payload.recipe import Recipe, Source
 from ssm_deployer.payload.refusals import REFUSALS
 
 MARGIN = 30  # seconds for report and cleanup, before the agent's SIGKILL
-SHORTEST, LONGEST = 5, 172_800  # what the agent takes; anything else it silently turns into 3,600 (FACTS 1)
+SHORTEST, LONGEST = 5, 172_800  # what the agent takes; anything else it silently turns into 3,600 (docs/sandbox.md)
 WHOLE_OUTPUT = 256 << 20  # bytes of a stream beyond which it is neither hashed nor kept whole on the disk
-STDOUT_EXTRACT, STDERR_EXTRACT = 20_000, 7_000  # with the record below the agent's 24,000 and 8,000 (FACTS 3)
+STDOUT_EXTRACT, STDERR_EXTRACT = 20_000, 7_000  # with the record below the agent's 24,000 and 8,000 (docs/sandbox.md)
 LARGEST = 48_000  # SSM takes 64 KB, with the document and the other parameters
 
 _RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")

@@ -128,7 +128,7 @@ class Account:
         """Return the region's instances as they are now, by id. Raises KeyError for no region of AWS."""
         ec2 = get_backend("ec2")[DEFAULT_ACCOUNT_ID][region]
         now = time.time()
-        # Agents ping every five minutes (FACTS.md, 2), all of them from the start on.
+        # Agents ping every five minutes, all of them from the start on.
         pinged = now - (now - self._began) % PING_SECONDS
         healthy = InstanceFaults()
         return {

@@ -1,7 +1,7 @@
 """The SSM agent of one instance: takes messages, runs at most five at once, and reports each one's end.
 
 It holds no process and no clock of its own: `Machine` runs, the loop calls `tick`. What it makes of exit codes, signals
-and cuts is FACTS.md, 3, measured against the real agent, and where marked its source.
+and cuts was measured against the real agent, or read in its source where marked; docs/sandbox.md lists it.
 """
 
 import itertools

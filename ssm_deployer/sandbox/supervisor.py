@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEAD = 24_000
-"""Bytes of each stream that the agent reports (FACTS: the head of 24,000 bytes)."""
+"""Bytes of each stream that the agent reports."""
 CHUNK = 65_536
 FREE = 8 << 20
 """Bytes of each stream that come as fast as they are read; a short script's output needs no patience."""
 RATE = 256 << 10
-"""Bytes a second of what comes after them: the agent reads 0.2 to 0.3 MB/s (FACTS)."""
+"""Bytes a second of what comes after them: the agent reads 0.2 to 0.3 MB/s."""
 KEPT = 32 << 20
 """Bytes of each stream that are written to its file: what is uploaded passes through the server's memory."""
 OPEN_FILES = 1_024

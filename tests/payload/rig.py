@@ -24,7 +24,7 @@ COMMAND = "11111111-2222-3333-4444-555555555555"
 STANDARD_PLACES = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin"
 BASES = "'/tmp /var/tmp /var/lib /run /root'"
 LOCK_ROOTS = "'/var/lib /run /var/tmp'"
-# What a minimal Debian has beside the shell's builtins (FACTS 3).
+# What a minimal Debian has beside the shell's builtins.
 BASIC = ["sh", "env", "date", "mkdir", "rm", "chmod", "cat", "tail", "wc", "cut", "tr", "sed", "grep", "sort", "df"]
 BASIC += [
     "id",
@@ -219,7 +219,7 @@ class Rig:
         return self.finish(process)
 
     def start(self, text: str, command: str = COMMAND) -> "Started":
-        """Write and start `text` as the agent does; see FACTS 3: its own group, a bare environment, cwd /usr/bin."""
+        """Write and start `text` as the agent does: its own group, a bare environment, cwd /usr/bin."""
         self.texts += 1
         script = self.root / f"_script{self.texts}.sh"
         for original, here in self.stand_ins():

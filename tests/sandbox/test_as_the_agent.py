@@ -1,4 +1,4 @@
-"""What FACTS 1-3 say of the service and the agent, seen through boto3 in a running sandbox."""
+"""What docs/sandbox.md says of the service and the agent, seen through boto3 in a running sandbox."""
 
 import json
 import os
