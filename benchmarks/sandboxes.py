@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,17 @@ def _held(account: Account) -> dict[str, float]:
 
 def _descendants(pid: int) -> Iterator[int]:
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):  # a child is listed with the thread that made it
-        for child in listing.read_text().split():
-            yield int(child)
-            yield from _descendants(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+            for child in listing.read_text().split():
+                yield int(child)
+                yield from _descendants(int(child))
 
 
 def _memory(pid: int) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+        return 0
     return 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
