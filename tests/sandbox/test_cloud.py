@@ -101,7 +101,7 @@ def test_stop_kills_what_runs_and_the_agent_tells_once_it_is_back(client: Client
     ec2.start_instances(InstanceIds=[instance])
     assert final(ssm, command, instance)["StatusDetails"] == "Failed"
     assert final(ssm, delayed, instance)["StandardOutputContent"] == "hello\n"
-    assert "4731" not in runner(account, client)("ps ax")["StandardOutputContent"]
+    assert "sleep 4731" not in runner(account, client)("ps ax")["StandardOutputContent"]
 
 
 def test_a_terminated_instance_vanishes_and_its_invocation_stays_in_progress(client: Client, account: Account) -> None:

@@ -95,7 +95,7 @@ def test_kill_ends_the_group_and_tells_what_was_printed(bench: Bench) -> None:
     reply = bench.reply()
     assert reply["killed"]
     assert text(reply) == b"begun\n"
-    assert "4741" not in processes()
+    assert "sleep 4741" not in processes()
 
 
 def test_a_child_that_left_the_group_gets_a_broken_pipe_after_the_kill(bench: Bench) -> None:
@@ -157,7 +157,7 @@ def test_the_end_of_the_socket_ends_every_descendant(bench: Bench) -> None:
     wait_for(bench, "begun")
     bench.server.shutdown(socket.SHUT_RDWR)
     assert bench.process.wait(10) == 0
-    assert "4742" not in processes()
+    assert "sleep 4742" not in processes()
 
 
 def wait_for(bench: Bench, printed: str, key: str = "k") -> None:
