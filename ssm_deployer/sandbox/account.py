@@ -18,8 +18,6 @@ from ssm_deployer.sandbox.run_command import ManagedInstance
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-ROLE = "ssm-deploy-sandbox-instance"
-OPERATOR = "ssm-deploy-sandbox-operator"
 PING_SECONDS = 300
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PARTITION = "aws"
