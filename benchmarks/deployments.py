@@ -62,7 +62,7 @@ def _deploy(aws: CannedAws, files: Path, view: str) -> Run:
 
 
 def _shown(plan: Plan, backend: SsmBackend, view: LiveView | PlainView) -> Run:
-    events = deploy(plan, backend, FakeClock(), FakeStop())
+    events = deploy(plan, {"ssm": backend}, FakeClock(), FakeStop())
     first = next(events)
     assert isinstance(first, RunStarted)
     run = begin(first)

@@ -45,7 +45,7 @@ class StagingProgressed(_Event, frozen=True, kw_only=True, tag="staging-progress
 
 
 class StagingFinished(_Event, frozen=True, kw_only=True, tag="staging-finished"):
-    """Everything that the targets will fetch is in place."""
+    """Everything that the targets will get is in place; `location` is empty if that is on this machine only."""
 
     location: str
     size: int
@@ -132,7 +132,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     ended: float | None = None
     staged_bytes: int = 0
-    location: str = ""
+    staged: bool = False
     intended: tuple[str, ...] = ()
     invocations: Mapping[str, Invocation] = MappingProxyType({})
     sent_at: Mapping[str, float] = MappingProxyType({})
@@ -165,7 +165,7 @@ def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one 
         case StagingProgressed():
             return replace(run, staged_bytes=event.sent)
         case StagingFinished():
-            return replace(run, staged_bytes=event.size, location=event.location)
+            return replace(run, staged_bytes=event.size, staged=True)
         case SendIntended():
             return replace(run, intended=event.targets)
         case Sent():

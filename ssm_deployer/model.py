@@ -44,13 +44,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that a run is meant for.
 
     Attributes:
-        id: `i-…` or `mi-…`.
+        id: `i-…`, `mi-…` or `ssh:…`.
         region: where it is.
         name: its Name tag, if any.
         state: what EC2 says of it (`running`, `stopped`, …), empty for a hybrid node.
         platform: what its agent says of it (`Amazon Linux 2023`), if there is one.
-        via: the backend that reaches it, empty if none does.
+        via: the backend that reaches it (`ssm` or `ssh`), empty if none does.
         reason: why none does, in words for the user.
+        address: where SSH connects to, a name or an IP address; what follows is for SSH, too.
+        user: whom it logs in as, empty for what the SSH client is configured to.
+        port: likewise, 0.
     """
 
     id: str
@@ -60,6 +63,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: str = ""
     via: str = ""
     reason: str = ""
+    address: str = ""
+    user: str = ""
+    port: int = 0
 
     @property
     def reachable(self) -> bool:
@@ -79,9 +85,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         files: the folder that goes along, empty if none does.
         file_count: entries in it.
         file_bytes: their size, unpacked.
-        staging: where the content waits for the targets while the run lasts.
+        staging: where the content waits for the targets that SSM reaches while the run lasts.
         notes: what the user should know before it starts.
-        deadline: seconds after sending by which every verdict must be there (delivery and execution together).
+        wave: how many targets are sent to before the verdicts of these are awaited; 0 for all of them.
+        max_failures: how many targets may fail before no further wave is sent; None for any number.
     """
 
     run_id: str
@@ -94,14 +101,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int = 0
     staging: str = ""
     notes: tuple[str, ...] = ()
-    deadline: float = 7200.0
+    wave: int = 0
+    max_failures: int | None = None
 
 
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run's content is, and the text that makes a target fetch and run it.
+    """Where a run's content is for one backend, and the text that makes a target get and run it.
 
     The text may hold bearer URLs, so it is never part of an event. On a target it ends within `execution_timeout`
-    seconds. `digest` is the one that the record of each target names.
+    seconds. `digest` is the one that the record of each target names. `location` is empty if the content is nowhere
+    but on this machine.
     """
 
     location: str
@@ -112,11 +121,21 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to find one started command again: the service's id of it, where, and whom it was sent to."""
+    """What it takes to find one started command again.
+
+    Attributes:
+        command: the backend's id of it.
+        via: which backend.
+        region: where.
+        targets: the ids of those it was sent to.
+        deadline: seconds after sending by which every verdict must be there.
+    """
 
     command: str
+    via: str = "ssm"
     region: str = ""
     targets: tuple[str, ...]
+    deadline: float = 7200.0
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,10 +11,10 @@ from ssm_deployer.result import FORMAT, Record
 RUN_ID = "20260101T000000Z-00000000"
 
 
-def make_plan(*ids: str, unreachable: Mapping[str, str] | None = None, deadline: float = 1000.0) -> Plan:
+def make_plan(*ids: str, unreachable: Mapping[str, str] | None = None) -> Plan:
     targets = [Target(id=key, via="ssm") for key in ids]
     targets += [Target(id=key, reason=reason) for key, reason in (unreachable or {}).items()]
-    return Plan(run_id=RUN_ID, regions=("eu-west-1",), script="s.sh", targets=tuple(targets), deadline=deadline)
+    return Plan(run_id=RUN_ID, regions=("eu-west-1",), script="s.sh", targets=tuple(targets))
 
 
 def make_record(code: int = 0, *, stdout: str = "", stderr: str = "") -> Record:
@@ -89,6 +89,9 @@ class FakeBackend:
         self.cancelled: set[str] = set()
         self._batch = batch
         self._seen: dict[str, int] = {}
+        self.metered = True
+        self.noun = "command"  # what the ids of handles begin with
+        self.deadline = 1000.0
         self.stage_steps = 2
 
     @property
@@ -112,7 +115,9 @@ class FakeBackend:
         if self.bad.intersection(ids):
             raise BadTarget("the service does not know one of these")
         [region] = {target.region for target in targets}
-        handle = Handle(command=f"command-{len(self.commands) + 1}", region=region, targets=ids)
+        [via] = {target.via for target in targets}
+        name = f"{self.noun}-{len(self.commands) + 1}"
+        handle = Handle(command=name, via=via, region=region, targets=ids, deadline=self.deadline)
         self.commands[handle.command] = handle
         return handle
 

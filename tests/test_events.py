@@ -70,7 +70,7 @@ def test_a_run_begins_with_every_target_pending() -> None:
 def test_every_event_leaves_its_trace() -> None:
     assert run_of(StagingProgressed(time=1, sent=7)).staged_bytes == 7
     staged = run_of(StagingProgressed(time=1, sent=7), StagingFinished(time=2, location="s3://b/", size=9))
-    assert (staged.staged_bytes, staged.location) == (9, "s3://b/")
+    assert (staged.staged_bytes, staged.staged) == (9, True)
     assert run_of(SendIntended(time=1, targets=("i-1",))).intended == ("i-1",)
     assert run_of(SendIntended(time=1, targets=("i-1",)), sent("i-1")).intended == ()
     assert run_of(sent("i-1", time=5)).sent_at == {"i-1": 5}
@@ -179,8 +179,8 @@ def test_no_status_but_succeeded_is_a_success(status: Status) -> None:
 # -- JSON
 
 WHOLE_PLAN = Plan(
-    run_id=RUN_ID, regions=("eu-west-1",), script="ü s.sh", deadline=1.5, files="files", file_count=2, file_bytes=3,
-    notes=("n",), left_out=(Target(id="i-3", state="stopped", reason="no agent"),),
+    run_id=RUN_ID, regions=("eu-west-1",), script="ü s.sh", files="files", file_count=2, file_bytes=3, wave=2,
+    max_failures=0, notes=("n",), left_out=(Target(id="i-3", state="stopped", reason="no agent"),),
     targets=(Target(id="i-1", name="näme\n", state="running", platform="Debian", via="ssm"),),
 )  # fmt: skip
 EXAMPLES: list[Event] = [

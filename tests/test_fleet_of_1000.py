@@ -31,7 +31,7 @@ def deployed(fleet: Fleet, files: Path) -> Run:
     content = Content(script=b"echo done\n", inputs=b"exec\n", bundle=scan(files))
     backend = SsmBackend([aws], Staging(aws.client("s3"), "bucket", "folder"), RUN_ID, content, LIMITS)
     backend.check()
-    return replay(list(deploy(plan, backend, FakeClock(), FakeStop())))
+    return replay(list(deploy(plan, {"ssm": backend}, FakeClock(), FakeStop())))
 
 
 def calls(fleet: Fleet, *services: str) -> Counter[str]:

@@ -42,7 +42,7 @@ class Stage:
         self.events: list[Event] = []
 
     def run(self, plan: Plan, on_event: Callable[[Event], None] = lambda _: None) -> Run:
-        for event in deploy(plan, self.backend, self.clock, self.stop):
+        for event in deploy(plan, {"ssm": self.backend}, self.clock, self.stop):
             self.events.append(event)
             on_event(event)
         return replay(self.events)
@@ -239,7 +239,8 @@ def test_looks_that_fail_now_and_then_are_told_once(stage: Stage) -> None:
         stage.backend.fail["observe"] = [Declined("slow down")] * (stage.backend.names()[-1] == "observe")
 
     stage.clock.on_wait = fail_every_other_look
-    run = stage.run(make_plan("i-1", deadline=10_000))
+    stage.backend.deadline = 10_000
+    run = stage.run(make_plan("i-1"))
     assert sum("slow down" in note for note in run.notes) == 1
 
 
@@ -348,7 +349,8 @@ def test_a_command_that_cannot_be_looked_at_costs_the_others_nothing(stage: Stag
             return super().observe(handle)
 
     stage.backend = Half({"i-2": [Invocation(target="i-2", status=Status.RUNNING)] * 60 + [succeeded("i-2")]}, batch=1)
-    run = stage.run(make_plan("i-1", "i-2", "i-3", deadline=10_000))
+    stage.backend.deadline = 10_000
+    run = stage.run(make_plan("i-1", "i-2", "i-3"))
     assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED, "i-3": Status.SUCCEEDED}
     assert exit_status(run) == ExitCode.TARGET_FAILED
 
@@ -360,7 +362,8 @@ def test_after_a_suspend_the_first_failed_look_is_not_the_last(stage: Stage) -> 
             stage.backend.fail["observe"] = [Declined("slow down")]
 
     stage.backend.looks["i-1"] = [succeeded("i-1")]
-    run = stage.run(make_plan("i-1", deadline=500), sleep_long)
+    stage.backend.deadline = 500
+    run = stage.run(make_plan("i-1"), sleep_long)
     assert exit_status(run) == ExitCode.SUCCESS
 
 
@@ -384,7 +387,8 @@ def test_credentials_that_expire_while_following_are_told_and_nobody_is_called_s
 def test_the_pauses_grow_while_nothing_changes_and_are_bounded(stage: Stage) -> None:
     running = Invocation(target="i-1", status=Status.RUNNING)
     stage.backend.looks["i-1"] = [*[running] * 40, succeeded("i-1")]
-    stage.run(make_plan("i-1", deadline=10_000))
+    stage.backend.deadline = 10_000
+    stage.run(make_plan("i-1"))
     assert all(before <= after for before, after in pairwise(stage.clock.waits[1:]))
     assert max(stage.clock.waits) == LONGEST_PAUSE
 
@@ -415,7 +419,8 @@ def test_an_instance_that_vanished_is_noticed_before_the_services_timeout(stage:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
     stage.backend.gone["i-1"] = "the instance is terminated"
     started = stage.clock.now()
-    run = stage.run(make_plan("i-1", deadline=7200))
+    stage.backend.deadline = 7200
+    run = stage.run(make_plan("i-1"))
     assert run.invocations["i-1"].status is Status.UNKNOWN
     assert run.invocations["i-1"].detail == "the instance is terminated"
     assert stage.clock.now() - started < 120
@@ -423,7 +428,8 @@ def test_an_instance_that_vanished_is_noticed_before_the_services_timeout(stage:
 
 def test_a_target_without_a_verdict_is_unknown_after_the_deadline(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
-    run = stage.run(make_plan("i-1", "i-2", deadline=500))
+    stage.backend.deadline = 500
+    run = stage.run(make_plan("i-1", "i-2"))
     assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED}
     assert exit_status(run) == ExitCode.TARGET_FAILED
 
@@ -460,7 +466,8 @@ def test_a_cancelled_target_that_gives_no_verdict_is_not_waited_for_for_ever(sta
 
     stage.backend = Deaf({"i-1": [Invocation(target="i-1", status=Status.RUNNING)]})
     started = stage.clock.now()
-    run = stage.run(make_plan("i-1", deadline=7200), stage.stop_at(Sent))
+    stage.backend.deadline = 7200
+    run = stage.run(make_plan("i-1"), stage.stop_at(Sent))
     assert run.invocations["i-1"].status is Status.UNKNOWN
     assert stage.clock.now() - started < CANCEL_SECONDS + 60
 
@@ -476,7 +483,8 @@ def test_a_cancel_that_is_refused_is_told_and_the_verdicts_are_still_waited_for(
 def test_a_cancel_that_was_throttled_is_asked_for_again(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
     stage.backend.fail["cancel"] = [Declined("slow down"), Ambiguous("timeout")]
-    run = stage.run(make_plan("i-1", deadline=7200), stage.stop_at(Sent))
+    stage.backend.deadline = 7200
+    run = stage.run(make_plan("i-1"), stage.stop_at(Sent))
     assert stage.backend.names().count("cancel") == 3
     assert statuses(run) == {"i-1": Status.CANCELLED}
 
@@ -512,7 +520,7 @@ def test_a_refused_cleaning_is_told_and_does_not_hide_the_verdicts(stage: Stage)
 
 
 def test_a_reader_that_goes_away_leaves_nothing_staged(stage: Stage) -> None:
-    events = deploy(make_plan("i-1"), stage.backend, stage.clock, stage.stop)
+    events = deploy(make_plan("i-1"), {"ssm": stage.backend}, stage.clock, stage.stop)
     for event in events:
         if isinstance(event, Sent):
             break

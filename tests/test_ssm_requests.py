@@ -18,7 +18,8 @@ from ssm_deployer.staging import Staging
 IDS = ("i-00000000000000001", "i-00000000000000002")
 TARGETS = [Target(id=key, region="eu-west-1", via="ssm") for key in IDS]
 COMMAND = "00000000-0000-4000-8000-000000000001"
-HANDLE = Handle(command=COMMAND, region="eu-west-1", targets=IDS)
+LIMITS = Limits(script=300, fetch=60, delivery=600, grace=10)
+HANDLE = Handle(command=COMMAND, region="eu-west-1", targets=IDS, deadline=LIMITS.total)
 STAGED = Staged(location="s3://bucket/folder/", size=1, payload="echo the payload", execution_timeout=400)
 LISTED = {"CommandId": COMMAND, "Details": True, "MaxResults": 50}
 
@@ -46,8 +47,7 @@ def aws() -> Stubbed:
 @pytest.fixture
 def backend(aws: Stubbed) -> SsmBackend:
     aws.attempts.clear()
-    limits = Limits(script=300, fetch=60, delivery=600, grace=10)
-    return SsmBackend([aws], Staging(aws.clients["s3"], "bucket", "folder"), RUN_ID, Content(script=b"x"), limits)
+    return SsmBackend([aws], Staging(aws.clients["s3"], "bucket", "folder"), RUN_ID, Content(script=b"x"), LIMITS)
 
 
 @pytest.fixture

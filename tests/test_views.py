@@ -285,7 +285,7 @@ def test_plain_lines_tell_what_matters_with_the_time() -> None:
 def test_plain_lines_tell_what_was_left() -> None:
     lines: list[str] = []
     PlainView(lines.append).show(Cleaned(time=9.0, leftovers=("a", "b")), run_of())
-    assert lines == ["00:00:09Z left in S3: a; b"]
+    assert lines == ["00:00:09Z left behind: a; b"]
 
 
 def test_json_lines_read_back_as_the_events() -> None:
@@ -352,7 +352,7 @@ def test_the_sum_counts_every_status_once_and_is_green_only_if_all_succeeded() -
 
 def test_notes_and_leftovers_stand_before_the_sum() -> None:
     more: list[Event] = [Noted(time=6.0, message="careful"), Cleaned(time=7.0, leftovers=("s3://b/k: denied",))]
-    assert lines_of(run_of(succeeded("i-1"), more=more))[-3:-1] == ["note: careful", "left in S3: s3://b/k: denied"]
+    assert lines_of(run_of(succeeded("i-1"), more=more))[-3:-1] == ["note: careful", "left behind: s3://b/k: denied"]
 
 
 def test_a_large_fleet_is_reported_by_looking_up_only_the_names_that_are_shown() -> None:

@@ -63,6 +63,7 @@ class SsmBackend:
     """
 
     batch = BATCH
+    metered = True
 
     def __init__(self, regions: Iterable[Aws], staging: Staging, run_id: str, content: Content, limits: Limits) -> None:
         self._regions = {aws.region: aws for aws in regions}
@@ -122,7 +123,7 @@ class SsmBackend:
                 MaxErrors="100%",
                 Parameters={"commands": [staged.payload], "executionTimeout": [str(staged.execution_timeout)]},
             )
-        return Handle(command=answer["Command"]["CommandId"], region=targets[0].region, targets=tuple(ids))
+        return self._handle(answer["Command"]["CommandId"], targets[0].region, ids)
 
     def find(self, targets: Sequence[Target]) -> Sequence[Handle]:  # noqa: D102
         region = targets[0].region
@@ -131,7 +132,7 @@ class SsmBackend:
             commands = pages.paginate(PaginationConfig={"MaxItems": NEWEST_COMMANDS}).search("Commands[]")
             ours = {each["CommandId"]: each["InstanceIds"] for each in commands if each.get("Comment") == self._comment}
         found = (
-            Handle(command=command, region=region, targets=tuple(t.id for t in targets if t.id in ids))
+            self._handle(command, region, [target.id for target in targets if target.id in ids])
             for command, ids in ours.items()
         )
         return [handle for handle in found if handle.targets]
@@ -177,6 +178,9 @@ class SsmBackend:
         return self.staging.empty()
 
     # -- how they do it
+
+    def _handle(self, command: str, region: str, ids: Sequence[str]) -> Handle:
+        return Handle(command=command, region=region, targets=tuple(ids), deadline=self.limits.total)
 
     def _ssm(self, region: str, *, attempts: int = 3) -> Any:  # noqa: ANN401 - see Aws.client
         return self._regions[region].client("ssm", attempts=attempts)

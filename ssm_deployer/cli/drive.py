@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import click
@@ -21,12 +21,12 @@ from ssm_deployer.views.report import report
 View = LiveView | PlainView | JsonView
 
 
-def drive(plan: Plan, backend: Backend, output: str, aws: str) -> int:
+def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) -> int:
     """Deploy, show, report; returns the exit code.
 
     Args:
         plan: what to do.
-        backend: how.
+        backends: how, by `Target.via`.
         output: `auto`, `plain` or `json`.
         aws: the command that shows and stops by hand what a run leaves; empty where it can leave nothing.
     """
@@ -43,7 +43,7 @@ def drive(plan: Plan, backend: Backend, output: str, aws: str) -> int:
     with unbroken(), Interrupts(leave) as interrupts:
         view = _view(screen, output, interrupts)
         with view:
-            for event in deploy(plan, backend, interrupts, interrupts):
+            for event in deploy(plan, backends, interrupts, interrupts):
                 runs[:] = [_after(runs, event)]
                 view.show(event, runs[0])
         run = runs[0]

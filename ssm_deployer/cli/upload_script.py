@@ -47,7 +47,7 @@ def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, A
             return 0
         if not here.selectors and not options["yes"]:
             _ask(plan)
-        return drive(plan, backend, options["output"], here.aws_command)
+        return drive(plan, {"ssm": backend}, options["output"], here.aws_command)
 
 
 def read_script(path: Path) -> bytes:
@@ -142,7 +142,6 @@ def _plan(here: Place, resolution: Resolution, backend: SsmBackend, script: Path
         file_bytes=bundle.unpacked_size if bundle else 0,
         staging=backend.staging.location,
         notes=(*rehearsal, *resolution.notes, *(bundle.notes if bundle else ())),
-        deadline=backend.limits.total,
     )
 
 

@@ -13,7 +13,7 @@ class Clock(Protocol):
         """Seconds since the epoch."""
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake at once when the user asks to stop."""
+        """Sleep, but wake at once when the user asks to stop, or a backend has news."""
 
 
 class Stop(Protocol):
@@ -33,6 +33,13 @@ class Backend(Protocol):
     @property
     def batch(self) -> int:
         """The largest number of targets that one `start` takes."""
+
+    @property
+    def metered(self) -> bool:
+        """Whether a look is a request to a service that rations them.
+
+        Else it costs nothing, and the backend wakes the clock when there is news.
+        """
 
     def stage(self) -> Generator[int, None, Staged]:
         """Put the content where the targets can fetch it, telling the bytes stored on the way.

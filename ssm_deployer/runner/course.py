@@ -1,6 +1,6 @@
 """One run in progress, as its steps share it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ssm_deployer import __version__
 from ssm_deployer.errors import CloudError
@@ -15,9 +15,9 @@ LONGEST_PAUSE = 15.0
 class Course:
     """What a run needs of the world, and the run itself, folded from the very events that its steps yield."""
 
-    def __init__(self, plan: Plan, backend: Backend, clock: Clock, stop: Stop) -> None:
+    def __init__(self, plan: Plan, backends: Mapping[str, Backend], clock: Clock, stop: Stop) -> None:
         self.plan = plan
-        self.backend = backend
+        self.backends = backends
         self.clock = clock
         self.stop = stop
         self.targets = {target.id: target for target in plan.targets}
@@ -35,10 +35,14 @@ class Course:
         return [handle for handle in self.run.handles if target in handle.targets]
 
     def unknown_handles(self, targets: Sequence[Target]) -> list[Handle] | None:
-        """Commands of this run that it did not know it had sent; None where the service would not say."""
+        """Commands of this run that it did not know it had sent; None where the service would not say.
+
+        All of the targets are reached the same way, in one region.
+        """
         known = {handle.command for handle in self.run.handles}
         try:
-            return [handle for handle in self.backend.find(targets) if handle.command not in known]
+            found = self.backends[targets[0].via].find(targets)
+            return [handle for handle in found if handle.command not in known]
         except CloudError:
             return None
 

@@ -1,6 +1,6 @@
 """The steps of a run, in their order."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 from ssm_deployer.errors import CloudError, DeployError, Interrupted
 from ssm_deployer.events import (
@@ -23,9 +23,12 @@ READS = 40  # extracts fetched at the end at the most: nobody reads more on one 
 CLEAN_ATTEMPTS = 3
 
 
-def deploy(plan: Plan, backend: Backend, clock: Clock, stop: Stop) -> Iterator[Event]:
-    """Carry out `plan` and tell what happens, from `run-started` to `run-finished` or `run-aborted`."""
-    return _Deployment(Course(plan, backend, clock, stop)).events()
+def deploy(plan: Plan, backends: Mapping[str, Backend], clock: Clock, stop: Stop) -> Iterator[Event]:
+    """Carry out `plan` and tell what happens, from `run-started` to `run-finished` or `run-aborted`.
+
+    `backends` has one for each `Target.via` of the plan.
+    """
+    return _Deployment(Course(plan, backends, clock, stop)).events()
 
 
 class _Deployment:
@@ -38,7 +41,7 @@ class _Deployment:
             yield from self._course.told(self._steps())
         finally:
             if not self._cleaned:  # a bug of ours, or a reader that went away: leave no bearer URL alive all the same
-                self._course.backend.clean()
+                self._clean_all()
 
     def _steps(self) -> Iterator[Event]:
         course = self._course
@@ -59,14 +62,37 @@ class _Deployment:
             yield RunFinished(time=course.clock.now())
 
     def _deploy(self, targets: Sequence[Target]) -> Iterator[Event]:
-        staged = yield from self._stage()
-        yield from send_all(self._course, staged, targets)
-        yield from Following(self._course).follow()
+        staged = yield from self._stage(dict.fromkeys(target.via for target in targets))
+        following = Following(self._course)
+        for wave in _waves(targets, self._course.plan.wave):
+            if self._budget_spent(targets):
+                yield from self._course.skipped(wave, f"more than {self._course.plan.max_failures} had failed before")
+            else:
+                yield from send_all(self._course, staged, wave)
+                yield from following.follow()
         yield from self._read_extracts()
 
-    def _stage(self) -> Generator[Event, None, Staged]:
-        clock = self._course.clock
-        transfer = self._course.backend.stage()
+    def _budget_spent(self, targets: Sequence[Target]) -> bool:
+        """Whether more targets have failed, of those that there was a way to, than the user allows."""
+        most, invocations = self._course.plan.max_failures, self._course.run.invocations
+        ends = [invocations[target.id].status for target in targets]
+        return most is not None and sum(end.final and end is not Status.SUCCEEDED for end in ends) > most
+
+    def _stage(self, ways: Iterable[str]) -> Generator[Event, None, Mapping[str, Staged]]:
+        staged: dict[str, Staged] = {}
+        for via in ways:
+            before = sum(each.size for each in staged.values())
+            staged[via] = yield from self._stage_by(self._course.backends[via], before)
+        yield StagingFinished(
+            time=self._course.clock.now(),
+            location="".join(each.location for each in staged.values()),  # but one backend has one
+            size=sum(each.size for each in staged.values()),
+            digest=next((each.digest for each in staged.values()), ""),
+        )
+        return staged
+
+    def _stage_by(self, backend: Backend, before: int) -> Generator[Event, None, Staged]:
+        transfer = backend.stage()
         while True:
             if self._course.stop.requested:
                 transfer.close()
@@ -75,10 +101,8 @@ class _Deployment:
                 stored = next(transfer)
             except StopIteration as end:
                 staged: Staged = end.value
-                break
-            yield StagingProgressed(time=clock.now(), sent=stored)
-        yield StagingFinished(time=clock.now(), location=staged.location, size=staged.size, digest=staged.digest)
-        return staged
+                return staged
+            yield StagingProgressed(time=self._course.clock.now(), sent=before + stored)
 
     def _read_extracts(self) -> Iterator[Event]:
         clock = self._course.clock
@@ -86,7 +110,7 @@ class _Deployment:
             command = self._course.run.invocations[target].command
             [handle] = [handle for handle in self._course.handles_of(target) if handle.command == command]
             try:
-                stdout, stderr = self._course.backend.read(handle, target)
+                stdout, stderr = self._course.backends[handle.via].read(handle, target)
             except CloudError as error:
                 yield Noted(time=clock.now(), message=f"the rest of {target}'s output: {error.message}")
             else:
@@ -114,17 +138,28 @@ class _Deployment:
     def _clean(self) -> Event:
         """Remove what was staged; what could not be removed is tried again, as it may just have been throttled."""
         self._cleaned = True
-        leftovers: Sequence[str] = ()
+        leftovers: list[str] = []
         for attempt in range(CLEAN_ATTEMPTS):
             if attempt:
                 self._course.clock.wait(attempt)
-            try:
-                leftovers = self._course.backend.clean()
-            except DeployError as error:
-                leftovers = [error.message]
+            leftovers = self._clean_all()
             if not leftovers:
                 break
         return Cleaned(time=self._course.clock.now(), leftovers=tuple(leftovers))
+
+    def _clean_all(self) -> list[str]:
+        leftovers: list[str] = []
+        for backend in self._course.backends.values():
+            try:
+                leftovers += backend.clean()
+            except DeployError as error:
+                leftovers.append(error.message)
+        return leftovers
+
+
+def _waves(targets: Sequence[Target], size: int) -> Iterator[Sequence[Target]]:
+    size = size or max(len(targets), 1)
+    return (targets[first : first + size] for first in range(0, len(targets), size))
 
 
 def _content(invocation: Invocation) -> tuple[str, ...]:

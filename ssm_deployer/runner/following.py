@@ -11,10 +11,13 @@ import msgspec
 from ssm_deployer.errors import Ambiguous, CloudError, Declined
 from ssm_deployer.events import Event, Noted, Sent
 from ssm_deployer.model import Handle, Invocation, Status
+from ssm_deployer.runner.contract import Backend
 from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course
 
 GROWTH = 1.25  # from one pause to the next while nothing is new
 LOOKS_PER_SECOND = 5.0  # SSM publishes no rates; this stays far below what users report as throttled
+LONGEST_UNMETERED_PAUSE = 1.0  # where looking costs nothing, and news wake the clock anyway
+LEAST_PAUSE = 0.01  # however often it is woken: a thousand targets that end at once are as many news
 BLIND_SECONDS = 300.0  # how long looking may fail before it is given up
 BARE_PAUSE = 1.0  # while a target is at its end, but its record or its first command is not seen yet
 RECORD_SECONDS = 3.0  # how long an end may be without the record: the service is only eventually consistent
@@ -23,11 +26,30 @@ LOST_CHECK_SECONDS = 60.0
 CANCEL_SECONDS = 90.0  # how long to wait for the verdicts of a cancelled command
 
 
+class _Rhythm:
+    """When to look next at what one backend has sent: soon while something happens, else less and less often."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.due = 0.0
+        self._pause = 0.0
+        self._metered = backend.metered
+
+    def waits(self, now: float) -> bool:
+        """Whether it is too early. News of a backend that costs nothing to look at have woken the clock."""
+        return self._metered and now < self.due
+
+    def looked(self, now: float, *, news: bool, bare: bool, handles: int) -> None:
+        longest = BARE_PAUSE if bare else LONGEST_PAUSE if self._metered else LONGEST_UNMETERED_PAUSE
+        self._pause = FIRST_PAUSE if news else min(max(self._pause * GROWTH, FIRST_PAUSE), longest)
+        self.due = now + max(self._pause, handles / LOOKS_PER_SECOND if self._metered else 0.0)
+
+
 class Following:
     """The looks at a run's commands, and what had to be remembered between them."""
 
     def __init__(self, course: Course) -> None:
         self._course = course
+        self._rhythms = {via: _Rhythm(backend) for via, backend in course.backends.items()}
         self._lost_check = self._now
         self._cancelled_at: float | None = None
         self._asked: set[str] = set()  # commands that the service was asked to cancel
@@ -41,29 +63,38 @@ class Following:
         return self._course.clock.now()
 
     def follow(self) -> Iterator[Event]:
-        """Look, at growing intervals, until no target is open.
+        """Look, at growing intervals, until no target that was sent to is open.
 
         Raises:
             CloudError: the service refuses to be asked, or has not answered for too long.
         """
-        pause = 0.0
-        while self._course.run.open:
-            before = self._course.run
+        while self._open_handles():
             yield from self._cancel()
-            for handle in self._open_handles():
-                yield from self._look(handle)
+            for via, rhythm in self._rhythms.items():
+                if not rhythm.waits(self._now):
+                    yield from self._look_by(via, rhythm)
             yield from self._lost()
-            longest = BARE_PAUSE if self._bare.keys() & set(self._course.run.open) else LONGEST_PAUSE
-            grown = max(pause * GROWTH, FIRST_PAUSE)
-            pause = FIRST_PAUSE if self._course.run is not before else min(grown, longest)
-            if self._course.run.open:
-                self._course.clock.wait(max(pause, len(self._open_handles()) / LOOKS_PER_SECOND))
+            if handles := self._open_handles():
+                due = min(self._rhythms[handle.via].due for handle in handles)
+                self._course.clock.wait(max(due - self._now, LEAST_PAUSE))
 
     # -- looking
 
+    def _look_by(self, via: str, rhythm: _Rhythm) -> Iterator[Event]:
+        before = self._course.run
+        for handle in self._open_handles(via):
+            yield from self._look(handle)
+        left = self._open_handles(via)
+        rhythm.looked(
+            self._now,
+            news=self._course.run is not before,
+            bare=any(target in self._bare for handle in left for target in handle.targets),
+            handles=len(left),
+        )
+
     def _look(self, handle: Handle) -> Iterator[Event]:
         try:
-            seen = self._course.backend.observe(handle)
+            seen = self._course.backends[handle.via].observe(handle)
         except (Declined, Ambiguous) as error:
             yield from self._blinded(handle, error)
             return
@@ -100,12 +131,13 @@ class Following:
             return True
         return self._now - self._bare.setdefault(invocation.target, self._now) >= RECORD_SECONDS
 
-    def _open_handles(self) -> list[Handle]:
-        """The handles that still matter, each with the targets that do."""
+    def _open_handles(self, via: str = "") -> list[Handle]:
+        """The handles (of one backend) that still matter, each with the targets that do."""
         still_open = set(self._course.run.open)
         narrowed = (
             msgspec.structs.replace(handle, targets=tuple(t for t in handle.targets if t in still_open))
             for handle in self._course.run.handles
+            if via in {"", handle.via}
         )
         return [handle for handle in narrowed if handle.targets]
 
@@ -134,12 +166,14 @@ class Following:
         if self._now - self._lost_check <= LOST_CHECK_SECONDS:
             return
         self._lost_check = self._now
-        try:
-            gone = self._course.backend.lost([self._course.targets[target] for target in self._course.run.open])
-        except CloudError:
-            return  # a convenience: the service's own timeout tells the same, later
-        for target, reason in gone.items():
-            yield self._course.settled(target, reason)
+        for via, backend in self._course.backends.items():
+            waited_for = dict.fromkeys(target for handle in self._open_handles(via) for target in handle.targets)
+            try:
+                gone = backend.lost([self._course.targets[target] for target in waited_for])
+            except CloudError:
+                continue  # a convenience: the service's own timeout tells the same, later
+            for target, reason in gone.items():
+                yield self._course.settled(target, reason)
 
     def _overdue(self, handle: Handle) -> Iterator[Event]:
         """Settle what a look, just now, did not show at its end though it should be."""
@@ -147,7 +181,7 @@ class Following:
         for target in handle.targets:
             if run.invocations[target].status.final:
                 continue
-            if now - run.sent_at[target] > self._course.plan.deadline:
+            if now - run.sent_at[target] > handle.deadline:
                 reason = "no verdict within the delivery and execution timeouts; it may have run"
                 yield self._course.settled(target, reason)
             elif self._cancelled_at is not None and now - self._cancelled_at > CANCEL_SECONDS:
@@ -155,7 +189,7 @@ class Following:
                 yield self._course.settled(target, reason)
 
     def _cancel(self) -> Iterator[Event]:
-        """Once the user has asked to stop: ask the service to cancel each command, until it has taken it."""
+        """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""
         if not self._course.stop.requested:
             return
         handles = self._open_handles()
@@ -165,7 +199,7 @@ class Following:
         for handle in handles:
             if handle.command not in self._asked:
                 try:
-                    self._course.backend.cancel(handle)
+                    self._course.backends[handle.via].cancel(handle)
                 except (Declined, Ambiguous):
                     return  # again at the next look
                 except CloudError as error:

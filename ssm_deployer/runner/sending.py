@@ -5,7 +5,7 @@ has shown that it is not there is it sent again. Should it appear later still, t
 from running twice. A target whose request may have been accepted is never called skipped.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, Interrupted
 from ssm_deployer.events import Event, Noted, SendIntended, Sent
@@ -24,15 +24,15 @@ class _DoubtError(Exception):
         self.cause = cause
 
 
-def send_all(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator[Event]:
-    """Send to all targets, in batches that are in one region each.
+def send_all(course: Course, staged: Mapping[str, Staged], targets: Sequence[Target]) -> Iterator[Event]:
+    """Send to all targets, in batches that are reached the same way, in one region each.
 
     Raises:
         CloudError: the first batch could not be sent, so that nothing runs anywhere.
     """
-    for batch in _batches(targets, course.backend.batch):
+    for batch in _batches(course, targets):
         try:
-            yield from _send(course, staged, batch)
+            yield from _send(course, staged[batch[0].via], batch)
         except CloudError as error:
             if not course.run.handles:
                 raise
@@ -43,9 +43,10 @@ def send_all(course: Course, staged: Staged, targets: Sequence[Target]) -> Itera
             return
 
 
-def _batches(targets: Sequence[Target], size: int) -> Iterator[Sequence[Target]]:
-    for region in dict.fromkeys(target.region for target in targets):
-        there = [target for target in targets if target.region == region]
+def _batches(course: Course, targets: Sequence[Target]) -> Iterator[Sequence[Target]]:
+    for via, region in dict.fromkeys((target.via, target.region) for target in targets):
+        there = [target for target in targets if (target.via, target.region) == (via, region)]
+        size = course.backends[via].batch
         yield from (there[first : first + size] for first in range(0, len(there), size))
 
 
@@ -104,7 +105,7 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Generat
             last = None
             break
         try:
-            return course.backend.start(targets, staged)
+            return course.backends[targets[0].via].start(targets, staged)
         except Declined as error:
             last = error
             yield from _trying_again(course, error, attempt)

@@ -16,7 +16,7 @@ from ssm_deployer.events import (
     StagingFinished,
     to_json,
 )
-from ssm_deployer.views.words import called, count, last_line, one_line, size
+from ssm_deployer.views.words import called, count, last_line, one_line, run_line, size
 
 
 class PlainView:
@@ -58,10 +58,10 @@ class JsonView:
 def _lines(event: Event, run: Run) -> Iterator[str]:
     match event:
         case RunStarted():
-            yield f"run {run.plan.run_id} in {', '.join(run.plan.regions)}: {count(len(run.plan.targets), 'target')}"
+            yield f"{run_line(run.plan)}: {count(len(run.plan.targets), 'target')}"
             yield from (f"note: {one_line(note)}" for note in run.plan.notes)
         case StagingFinished():
-            yield f"staged {size(event.size)} in {event.location}"
+            yield f"staged {size(event.size)}" + (f" in {event.location}" if event.location else "")
         case SendIntended():
             yield f"sending to {count(len(event.targets), 'target')}"
         case InvocationChanged(invocation=invocation):
@@ -72,6 +72,6 @@ def _lines(event: Event, run: Run) -> Iterator[str]:
         case Noted():
             yield f"note: {one_line(event.message)}"
         case Cleaned():
-            yield "staging emptied" if not event.leftovers else f"left in S3: {one_line('; '.join(event.leftovers))}"
+            yield "staging emptied" if not event.leftovers else f"left behind: {one_line('; '.join(event.leftovers))}"
         case _:
             pass

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ssm_deployer.events import Event, Run, RunStarted, begin
 from ssm_deployer.model import Invocation, Status
-from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, one_line, size
+from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, one_line, run_line, size
 
 FRAMES_PER_SECOND = 8
 SPARE_LINES = 5  # for the head, the sum and the prompt: a table higher than the screen would scroll it
@@ -50,14 +50,14 @@ def _head(run: Run, now: float) -> Text:
         doing = "stopped"
     elif run.cancelled:
         doing = "cancelling; Ctrl-C again leaves at once"
-    elif not run.location:
+    elif not run.staged:
         doing = f"staging the files, {size(run.staged_bytes)} sent"
     elif not run.open:
         doing = "cleaning up"
     else:
         done = len(run.invocations) - len(run.open)
         doing = f"{done} of {len(run.invocations)} done"
-    return _line(f"{doing} · {spent} · run {run.plan.run_id} in {', '.join(run.plan.regions)}", "bold")
+    return _line(f"{doing} · {spent} · {run_line(run.plan)}", "bold")
 
 
 def _line(text: str, style: str) -> Text:

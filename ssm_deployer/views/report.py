@@ -24,7 +24,7 @@ def report(run: Run) -> Iterator[Text]:
     for note in run.notes:  # those of the plan were told when it began
         yield Text(f"note: {one_line(note)}", style="yellow")
     for leftover in run.leftovers:
-        yield Text(f"left in S3: {one_line(leftover)}", style="red")
+        yield Text(f"left behind: {one_line(leftover)}", style="red")
     yield _summary(run)
 
 

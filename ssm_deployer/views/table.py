@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm_deployer.model import Plan, Target
-from ssm_deployer.views.words import count, one_line, size
+from ssm_deployer.views.words import count, one_line, run_line, size
 
 UNBOUNDED = 10_000
 
@@ -65,7 +65,7 @@ def _reach(target: Target) -> Text:
 def plan_view(plan: Plan) -> RenderableType:
     """What `--dry-run` shows."""
     parts: list[RenderableType] = [
-        Text(f"run {plan.run_id} in {', '.join(plan.regions)}", style="bold"),
+        Text(run_line(plan), style="bold"),
         Text(f"script: {one_line(plan.script)}"),
         Text(f"files: {files_line(plan)}"),
     ]

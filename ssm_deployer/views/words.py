@@ -3,7 +3,7 @@
 import re
 
 from ssm_deployer.events import Run
-from ssm_deployer.model import Invocation, Status
+from ssm_deployer.model import Invocation, Plan, Status
 
 MARKS = {
     Status.SUCCEEDED: ("✓", "green"),
@@ -82,6 +82,11 @@ def last_line(invocation: Invocation) -> str:
 def count(number: int, noun: str) -> str:
     """`1 target`, `3 targets`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def run_line(plan: Plan) -> str:
+    """A run by its id and, if it concerns AWS, its regions."""
+    return f"run {plan.run_id}" + (f" in {', '.join(plan.regions)}" if plan.regions else "")
 
 
 def called(run: Run, target: str) -> str:
