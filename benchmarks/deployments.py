@@ -10,7 +10,8 @@ from canned import CannedAws, Fleet, recorded
 from fakes import RUN_ID, FakeClock, FakeStop
 from rich.console import Console
 
-from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.bundle import scan
 from ssm_deployer.events import Run, RunStarted, apply, begin
 from ssm_deployer.model import Plan

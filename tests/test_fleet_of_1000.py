@@ -8,7 +8,8 @@ import pytest
 from canned import CannedAws, Fleet, recorded
 from fakes import RUN_ID, FakeClock, FakeStop
 
-from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.bundle import scan
 from ssm_deployer.events import Run, replay
 from ssm_deployer.model import Plan, Status

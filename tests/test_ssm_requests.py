@@ -10,7 +10,8 @@ from fakes import RUN_ID, make_record
 
 from ssm_deployer import result
 from ssm_deployer.aws import Aws
-from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.errors import Ambiguous, BadTarget, Declined
 from ssm_deployer.model import Handle, Staged, Status, Target
 from ssm_deployer.staging import Staging

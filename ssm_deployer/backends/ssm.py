@@ -9,8 +9,9 @@ import msgspec
 
 from ssm_deployer import result
 from ssm_deployer.aws import Aws, translated
+from ssm_deployer.backends.content import Content, Limits
 from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdict, without_agents_sentence
-from ssm_deployer.bundle import Bundle, Packed, pack
+from ssm_deployer.bundle import Packed, pack
 from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
 from ssm_deployer.payload import Recipe, Source, build, execution_timeout
@@ -25,30 +26,6 @@ NEWEST_COMMANDS = 1_000  # how far back to look for a command that was perhaps a
 BUNDLE = "bundle.tar.gz"
 SCRIPT = "script"
 INPUTS = "inputs"
-
-
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What the targets get: the script, its arguments and environment, and the files."""
-
-    script: bytes
-    inputs: bytes = b""
-    bundle: Bundle | None = None
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How the payload runs on a target; times in seconds."""
-
-    script: int
-    fetch: int
-    delivery: int
-    grace: int
-    run_as: str = ""
-    by_role: bool = False
-
-    @property
-    def total(self) -> int:
-        """Seconds after which SSM itself has given every verdict, with a minute for its own slowness."""
-        return self.delivery + self.fetch + self.script + self.grace + 60
 
 
 class SsmBackend:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from ssm_deployer import __version__, payload
-from ssm_deployer.backends.ssm import Content, Limits, SsmBackend
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.bundle import Bundle, scan, shown
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
