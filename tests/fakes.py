@@ -51,6 +51,7 @@ class FakeClock:
     def __init__(self) -> None:
         self.time = 1_000_000.0
         self.waits: list[float] = []
+        self.wakes = 0
         self.on_wait: Callable[[float], None] = lambda _: None
 
     def now(self) -> float:
@@ -60,6 +61,9 @@ class FakeClock:
         self.waits.append(seconds)
         self.time += seconds
         self.on_wait(self.time)
+
+    def wake(self) -> None:
+        self.wakes += 1
 
 
 class FakeStop:
@@ -100,6 +104,9 @@ class FakeBackend:
 
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
+
+    def heed(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
 
     def stage(self) -> Generator[int, None, Staged]:
         self._call("stage", None)

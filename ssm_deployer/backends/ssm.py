@@ -1,7 +1,7 @@
 """SSM Run Command as a backend: the payload goes out by SendCommand, the verdicts come from ListCommandInvocations."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,10 @@ class SsmBackend:
             )
         build(self._recipe(None))
 
-    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102 - runner.Backend says it, here and below
+    def heed(self, wake: Callable[[], None]) -> None:
+        """Nothing to do: SSM tells nothing by itself."""
+
+    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102
         packed = None
         stored = 0
         if self._content.bundle is not None:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
@@ -34,9 +35,14 @@ class Interrupts:
         return time.time()
 
     def wait(self, seconds: float) -> None:
-        """Sleep; a signal wakes."""
+        """Sleep; a signal and `wake` end it."""
         if select.select([self._woken], [], [], seconds)[0]:
             os.read(self._woken, 4096)
+
+    def wake(self) -> None:
+        """End the present or the next sleep; safe from any thread."""
+        with suppress(BlockingIOError):  # full of wakes already
+            os.write(self._wake, b"\0")
 
     def __enter__(self) -> Self:
         # Python runs a handler only between two of its own steps, so one that arrives just before a sleep would wait

@@ -1,6 +1,6 @@
 """What a run needs of the outside world."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol
 
 from ssm_deployer.model import Handle, Invocation, Staged, Target
@@ -13,7 +13,10 @@ class Clock(Protocol):
         """Seconds since the epoch."""
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake at once when the user asks to stop, or a backend has news."""
+        """Sleep, but wake at once when the user asks to stop, or somebody calls `wake`."""
+
+    def wake(self) -> None:
+        """End the present or the next sleep; safe from any thread."""
 
 
 class Stop(Protocol):
@@ -38,8 +41,11 @@ class Backend(Protocol):
     def metered(self) -> bool:
         """Whether a look is a request to a service that rations them.
 
-        Else it costs nothing, and the backend wakes the clock when there is news.
+        Else it costs nothing, and the backend tells when there is news.
         """
+
+    def heed(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, whenever a look would show news; for backends that are not metered."""
 
     def stage(self) -> Generator[int, None, Staged]:
         """Put the content where the targets can fetch it, telling the bytes stored on the way.

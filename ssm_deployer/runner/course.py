@@ -21,6 +21,8 @@ class Course:
         self.clock = clock
         self.stop = stop
         self.targets = {target.id: target for target in plan.targets}
+        for backend in backends.values():
+            backend.heed(clock.wake)
         self.started = RunStarted(time=clock.now(), plan=plan, version=__version__)
         self.run = begin(self.started)
 
