@@ -61,7 +61,7 @@ def verdict(invocation: Invocation, run_id: str) -> Invocation:
     record, stdout = result.parse(invocation.stdout, run_id)
     stderr = without_agents_sentence(invocation.stderr)
     if record is not None:
-        status, detail = _by_record(record)
+        status, detail = by_record(record)
     return Invocation(
         target=invocation.target,
         status=status,
@@ -81,7 +81,8 @@ def _whole(record: Record, stdout: str, stderr: str) -> bool:
     return (*sizes,) == (record.stdout_bytes, record.stderr_bytes)
 
 
-def _by_record(record: Record) -> tuple[Status, str]:
+def by_record(record: Record) -> tuple[Status, str]:
+    """What a target says of itself: the status, and a line that explains it."""
     if record.outcome == "refused":
         return Status.REFUSED, _refusal(record)
     if record.outcome == "timed-out":

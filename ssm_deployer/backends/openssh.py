@@ -1,0 +1,133 @@
+"""The command lines of the system's OpenSSH client. Pure functions; `connection.py` runs what they return."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ssm_deployer.model import Target
+
+KEEP_ALIVE_SECONDS, KEEP_ALIVE_COUNT = 5, 3  # a peer that is gone is noticed in 15 s
+# What a master outlives its last session by: a client that is killed leaves none behind for longer.
+PERSIST_SECONDS = 30
+
+# Post-quantum exchanges stay in the list, but behind: docs/ssh.md has what that saves and what it costs.
+FAST_EXCHANGE = "KexAlgorithms=^curve25519-sha256,curve25519-sha256@libssh.org"
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """How the user wants to log in, where `~/.ssh/config` does not say it already.
+
+    Attributes:
+        user: for targets that name none.
+        key: path of a private key; only it is offered then.
+        port: for targets that name none, 0 for ssh's own default.
+        options: `NAME=VALUE`, as after ssh's `-o`.
+        jump: `[user@]host[:port]` to go through.
+        connections: how many there may be at once.
+        connect_timeout: seconds for a connection to stand, before any login.
+        transfer: whether the files come in the connection that runs the script (`stream`), or by scp before (`scp`).
+        host_keys: whether an unknown host is refused (`strict`) or remembered (`accept-new`); a changed one is refused.
+        key_exchange: OpenSSH's own order, or the cheapest one first (`fast`).
+        sudo: whether to become root by `sudo -n`.
+    """
+
+    user: str = ""
+    key: str = ""
+    port: int = 0
+    options: tuple[str, ...] = ()
+    jump: str = ""
+    connections: int = 32
+    connect_timeout: int = 15
+    transfer: Literal["stream", "scp"] = "stream"
+    host_keys: Literal["strict", "accept-new"] = "strict"
+    key_exchange: Literal["default", "fast"] = "default"
+    sudo: bool = False
+
+
+def ssh(login: Login, target: Target, access: Sequence[str], log: Path, control: Path | None = None) -> list[str]:
+    """Make the command for one target, up to and without what is to be run there.
+
+    Args:
+        login: what the user wants.
+        target: whom to connect to.
+        access: arguments that reach this target in particular; they beat what the user wants.
+        log: where ssh writes what happens to the connection, so that it is not mixed with what the target says.
+        control: the socket of a connection that is there already, to go through it.
+    """
+    return ["ssh", "-T", "-a", "-x", "-E", str(log), *_options(login, target, access, control), "--", target.address]
+
+
+def master(login: Login, target: Target, access: Sequence[str], log: Path, control: Path) -> list[str]:
+    """Make the command that connects, stays in the background and lets others through; it ends once that stands."""
+    own = ["-o", "ControlMaster=yes", "-o", f"ControlPath={control}", "-o", f"ControlPersist={PERSIST_SECONDS}"]
+    plain = _options(login, target, access, None)
+    return ["ssh", "-f", "-N", "-T", "-a", "-x", "-E", str(log), *own, *plain, "--", target.address]
+
+
+def scp(login: Login, target: Target, control: Path, source: Path, name: str) -> list[str]:
+    """Make the command that copies a file into the login user's home, through a connection that is there already."""
+    options = _options(login, target, (), control)
+    host = f"[{target.address}]" if ":" in target.address else target.address
+    return ["scp", "-q", *options, "--", str(source), f"{host}:{name}"]
+
+
+def close(target: Target, control: Path) -> list[str]:
+    """Make the command that ends a master."""
+    return ["ssh", "-q", "-O", "exit", "-o", f"ControlPath={control}", "--", target.address]
+
+
+def _options(login: Login, target: Target, access: Sequence[str], control: Path | None) -> list[str]:
+    # ssh takes the first value that it is given, so what must hold comes first and what is a mere default last.
+    named = {
+        "BatchMode": "yes",  # nobody is there to be asked
+        "StrictHostKeyChecking": "yes" if login.host_keys == "strict" else "accept-new",
+        "ControlMaster": "no",
+        "ControlPath": str(control) if control else "none",
+        "RemoteCommand": "none",
+        "RequestTTY": "no",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+        "UpdateHostKeys": "no",  # it costs a signature of the server for each of its keys
+        "LogLevel": "DEBUG1",  # tells which keys are offered; see ssh_verdict.py
+        "ConnectTimeout": str(login.connect_timeout),
+        "ConnectionAttempts": "1",
+        "ServerAliveInterval": str(KEEP_ALIVE_SECONDS),
+        "ServerAliveCountMax": str(KEEP_ALIVE_COUNT),
+    }
+    chosen = [*_each(named), *access, *_pairs(login.options), *_identity(login, target)]
+    if login.jump:
+        chosen += ["-o", f"ProxyJump={login.jump}"]
+    if login.key_exchange == "fast":
+        chosen += ["-o", FAST_EXCHANGE]
+    return chosen
+
+
+def _identity(login: Login, target: Target) -> list[str]:
+    wanted = {
+        "User": target.user or login.user,
+        "Port": str(target.port or login.port or ""),
+        "IdentityFile": login.key,
+    }
+    known = {name: value for name, value in wanted.items() if value}
+    return _each({**known, **({"IdentitiesOnly": "yes"} if login.key else {})})
+
+
+def _each(options: Mapping[str, str]) -> list[str]:
+    return _pairs([f"{name}={_quoted(value)}" for name, value in options.items()])
+
+
+def _pairs(options: Sequence[str]) -> list[str]:
+    return [argument for option in options for argument in ("-o", option)]
+
+
+def _quoted(value: str) -> str:
+    """As ssh_config(5) reads it: a value with blanks stands in double quotes."""
+    return f'"{value}"' if any(letter.isspace() for letter in value) else value
+
+
+def shown(command: Sequence[str]) -> str:
+    """Write a command as a user would type it."""
+    return shlex.join(command)
