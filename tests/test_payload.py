@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ssm_deployer.payload
 from ssm_deployer.errors import UsageError
 from ssm_deployer.payload import REFUSALS, Recipe, Source, build, check_script, execution_timeout, inputs
-from ssm_deployer.payload.compose import short_names
+from ssm_deployer.payload.compact import short_names
 
 PARTS = Path(ssm_deployer.payload.__file__).parent
 GOLDEN = Path(__file__).parent / "golden" / "payload.sh"
@@ -54,6 +54,11 @@ def recipe(**settings: Any) -> Recipe:
 def by_role(**settings: Any) -> Recipe:
     sources = {name: object_of_role(name) for name in ("script", "bundle", "inputs")}
     return recipe(**sources, region="eu-west-1", endpoint_url="http://127.0.0.1:5000/", **settings)
+
+
+def streamed(**settings: Any) -> Recipe:
+    sources = {name: Source("", "", 1234) for name in ("script", "bundle", "inputs")}
+    return recipe(**{**sources, "streamed": 20_480, "bundle_digest": "ab" * 32, **settings})
 
 
 def test_the_text_is_the_one_that_was_reviewed() -> None:
@@ -188,8 +193,8 @@ def test_the_agent_is_given_more_time_than_the_payload_takes() -> None:
 
 
 def test_every_refusal_of_the_text_is_explained_and_none_besides() -> None:
-    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(recipe()) + build(by_role())))
-    used |= set(re.findall(r"error=([a-z][a-z-]+)", build(recipe())))
+    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(recipe()) + build(by_role()) + build(streamed())))
+    used |= set(re.findall(r"error=([a-z][a-z-]+)", build(recipe(), readable=True)))
     assert used == set(REFUSALS)
 
 

@@ -85,6 +85,8 @@ def by_record(record: Record) -> tuple[Status, str]:
     """What a target says of itself: the status, and a line that explains it."""
     if record.outcome == "refused":
         return Status.REFUSED, _refusal(record)
+    if record.outcome == "cancelled":
+        return Status.CANCELLED, _joined(_ending(record), record.detail)
     if record.outcome == "timed-out":
         return Status.TIMED_OUT, _joined(f"stopped after {record.script_seconds} s ({_ending(record)})", record.detail)
     if record.succeeded:
