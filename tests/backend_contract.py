@@ -1,4 +1,4 @@
-"""What every backend owes the runner: one suite, run against the fake and against SSM in the sandbox."""
+"""What every backend owes the runner: one suite, for the fake, for SSM in the sandbox, and for SSH to real servers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class BackendContract:
         backend = make("hello")
         sizes = list(backend.stage())
         assert sizes == sorted(sizes)
-        assert self.staged(backend).location
+        assert self.staged(backend).size == sizes[-1]
         assert list(backend.clean()) == []
 
     def test_a_success_comes_with_the_targets_own_record_and_output(

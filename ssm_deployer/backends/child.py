@@ -1,0 +1,140 @@
+"""A process whose pipes never block whoever holds them."""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+CHUNK = 1 << 16  # what a pipe holds
+
+
+class Watch(Protocol):
+    """Whoever waits for files to be ready, and calls back."""
+
+    def watch(self, descriptor: int, event: int, ready: Callable[[], object]) -> None:
+        """Call `ready` whenever `descriptor` is, for `selectors.EVENT_READ` or `EVENT_WRITE`."""
+
+    def forget(self, descriptor: int) -> None:
+        """Call no more; may be repeated."""
+
+
+class Content:
+    """What is fed to a child: some bytes, then the whole of a file, which many children may be fed from at once."""
+
+    def __init__(self, head: bytes, descriptor: int, size: int) -> None:
+        self._head = memoryview(head)
+        self._descriptor = descriptor
+        self._size = size
+        self._offset = 0
+
+    def pass_on(self, pipe: int) -> bool:
+        """Write as much as the pipe takes; returns whether that was the last of it.
+
+        Raises:
+            BlockingIOError: the pipe is full.
+            OSError: nobody reads it any more.
+        """
+        while self._head:
+            self._head = self._head[os.write(pipe, self._head) :]
+        while self._offset < self._size:
+            passed = os.sendfile(pipe, self._descriptor, self._offset, self._size - self._offset)
+            if not passed:
+                raise OSError("the staged content has become shorter")
+            self._offset += passed
+        return True
+
+
+class Child:
+    """A process and its pipes.
+
+    Args:
+        command: program and arguments.
+        watch: whoever calls back; all that is here must be called by its thread.
+        on_stdout: gets what it writes, as it comes.
+        on_stderr: likewise.
+        on_end: gets its exit code, negative for a signal, once all that it wrote has been passed on.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        watch: Watch,
+        *,
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+        on_end: Callable[[int], None],
+    ) -> None:
+        pipe = subprocess.PIPE
+        # A session of its own: Ctrl-C at the terminal is for us to answer, and nothing may be asked there.
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101, PT018 - as asked for
+        self._watch = watch
+        self._on_end = on_end
+        self._stdin = self._process.stdin.fileno()
+        self._readers = {self._process.stdout.fileno(): on_stdout, self._process.stderr.fileno(): on_stderr}
+        for descriptor in (self._stdin, *self._readers):
+            os.set_blocking(descriptor, False)
+        for descriptor in self._readers:
+            watch.watch(descriptor, selectors.EVENT_READ, partial(self._read, descriptor))
+        # Not the end of its output: what it left running may hold that open.
+        self._pidfd = os.pidfd_open(self._process.pid)
+        watch.watch(self._pidfd, selectors.EVENT_READ, self._exited)
+
+    def feed(self, content: Content, on_fed: Callable[[], None]) -> None:
+        """Write `content` as fast as it is taken, then call `on_fed`; its standard input stays open."""
+
+        def ready() -> None:
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    content.pass_on(self._stdin)
+                except BrokenPipeError:
+                    self._watch.forget(self._stdin)  # it has ended, which is told by itself
+                else:
+                    self._watch.forget(self._stdin)
+                    on_fed()
+
+        self._watch.watch(self._stdin, selectors.EVENT_WRITE, ready)
+
+    def say(self, text: bytes) -> None:
+        """Write a few bytes, if they are taken at once."""
+        with contextlib.suppress(OSError):
+            os.write(self._stdin, text)
+
+    def kill(self) -> None:
+        """End it, and what it has started to reach its peer; `on_end` will be told."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read(self, descriptor: int) -> bool:
+        """Pass on one chunk; returns whether there may be more."""
+        try:
+            chunk = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self._watch.forget(descriptor)
+            return False
+        self._readers[descriptor](chunk)
+        return True
+
+    def _exited(self) -> None:
+        for descriptor in self._readers:
+            while self._read(descriptor):
+                pass
+        for descriptor in (self._pidfd, self._stdin, *self._readers):
+            self._watch.forget(descriptor)
+        os.close(self._pidfd)
+        code = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe  # noqa: S101 - as asked for
+            pipe.close()
+        self._on_end(code)

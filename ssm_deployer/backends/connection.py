@@ -1,0 +1,312 @@
+"""One target's connection: the ssh processes that it takes, what is fed to them, and what they said.
+
+Everything here is called by the one thread of `Connections`; others only read `invocation`.
+
+Nothing is sent before the target's shell has greeted, so whatever ends before that has certainly run nothing, and may
+be tried again. From the moment at which all content is on its way, only the target knows what became of it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ssm_deployer import payload
+from ssm_deployer.backends import openssh
+from ssm_deployer.backends.child import Child, Content, Watch
+from ssm_deployer.backends.content import Limits
+from ssm_deployer.backends.openssh import Login
+from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
+from ssm_deployer.model import Invocation, Status, Target
+
+LOGIN_SECONDS = 30.0  # for keys, accounts and profile files, once the connection stands
+CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
+RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
+MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
+MOST_STDERR = 1 << 16
+
+_STATUSES = {
+    "queued": Status.SENT,
+    "connecting": Status.SENT,
+    "copying": Status.SENT,
+    "sending": Status.RUNNING,
+    "running": Status.RUNNING,
+}
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """What all connections of one command have in common.
+
+    Attributes:
+        command: the id of the command.
+        run_id: whose record counts.
+        line: the payload as the target's shell reads it.
+        content: a file, open for reading, that follows the line, or is copied before.
+        content_path: where it is.
+        content_size: of the file.
+        login: what the user wants.
+        limits: what the payload may do, in seconds.
+        folder: for logs and sockets, this user's alone.
+    """
+
+    command: str
+    run_id: str
+    line: bytes
+    content: int
+    content_path: Path
+    content_size: int
+    login: Login
+    limits: Limits
+    folder: Path
+
+    @property
+    def by_scp(self) -> bool:
+        """Whether the content is copied before."""
+        return self.login.transfer == "scp"
+
+    @property
+    def copied_name(self) -> str:
+        """What the content is called in the login user's home."""
+        return f".ssm-deploy-{self.run_id}"
+
+
+class Connection:
+    """What is done for one target.
+
+    Args:
+        target: whom to connect to.
+        errand: what for.
+        number: names its files.
+        watch: whoever calls back when something has come.
+        now: seconds on a clock that nobody sets.
+        on_change: called when `invocation` has changed.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        errand: Errand,
+        number: int,
+        watch: Watch,
+        now: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.target = target
+        self.errand = errand
+        self.invocation = Invocation(target=target.id, status=Status.SENT, word="queued", command=errand.command)
+        self.resting_until = 0.0  # before the next attempt
+        self._watch = watch
+        self._now = now
+        self._on_change = on_change
+        self._log = errand.folder / f"{number}.log"
+        self._control = errand.folder / f"{number}.sock"
+        self._greeting = payload.greeting(errand.run_id).encode() + b"\n"
+        self._retries = iter(RETRIES)
+        self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
+        self._cancelled = False
+        self._child: Child | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._phase: Phase = "queued"
+        self._access: Sequence[str] = ()
+        self._greeted = False
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+        self._deadline = float("inf")
+        self._allowed = 0.0
+        self._overdue = 0.0
+        self._steps: Iterator[Callable[[], None]] = iter(())
+
+    # -- what the driver calls
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.invocation.status.final
+
+    @property
+    def due(self) -> float:
+        """When `tick` wants to be called."""
+        return min(self._deadline, self._now() + CANCEL_SECONDS) if self._cancelled else self._deadline
+
+    def begin(self, access: Sequence[str]) -> None:
+        """Connect."""
+        self._access = access
+        self._steps = iter([self._connect, self._copy, self._run] if self.errand.by_scp else [self._run])
+        self._next()
+
+    def fail(self, word: str, detail: str) -> None:
+        """Give up before any connection."""
+        self._settle(Status.UNREACHED, word, detail)
+
+    def cancel(self) -> None:
+        """Stop what goes on, which takes as long as it takes; what has not begun does not begin."""
+        if self.over or self._cancelled:
+            return
+        self._cancelled = True
+        if self._child is None:
+            self._settle(Status.CANCELLED, "Cancelled", "stopped before it was connected to")
+        elif self._phase == "running":
+            self._show(Status.CANCELLING, "cancelling")
+            self.tick()
+        else:  # not all of the content is there, so the script cannot be run
+            self._child.kill()
+
+    def tick(self) -> None:
+        """Do what time demands."""
+        if self._child is None:
+            return
+        if self._now() >= self._deadline:
+            self._overdue = self._allowed
+            self._child.kill()
+        elif self._cancelled and self._phase == "running":
+            self._child.say(b"cancel\n")
+
+    def abandon(self) -> None:
+        """End the connection, whatever that means for the target."""
+        if self._child is not None:
+            self._child.kill()
+
+    # -- the steps
+
+    def _next(self) -> None:
+        self._child = None
+        step = next(self._steps)
+        try:
+            step()
+        except OSError as error:
+            self.fail("NoClient", f"{error.filename or 'ssh'} cannot be started: {error.strerror}")
+
+    def _connect(self) -> None:
+        self._enter("connecting", self._login_seconds)
+        login = self.errand.login
+        self._spawn(openssh.master(login, self.target, self._access, self._log, self._control), self._stepped)
+
+    def _copy(self) -> None:
+        self._enter("copying", self.errand.limits.fetch)
+        errand = self.errand
+        command = openssh.scp(errand.login, self.target, self._control, errand.content_path, errand.copied_name)
+        self._spawn(command, self._stepped)
+
+    def _run(self) -> None:
+        self._enter("connecting", self._login_seconds)
+        control = self._control if self.errand.by_scp else None
+        command = openssh.ssh(self.errand.login, self.target, self._access, self._log, control)
+        self._spawn([*command, self._command()], self._ended)
+
+    def _command(self) -> str:
+        errand = self.errand
+        environment = {
+            "SSM_COMMAND_ID": errand.command,
+            "AWS_SSM_INSTANCE_ID": self.target.id,
+            "AWS_SSM_REGION_NAME": self.target.region,
+        }
+        content = errand.copied_name if errand.by_scp else ""
+        return payload.login_command(errand.run_id, environment, sudo=errand.login.sudo, content=content)
+
+    def _spawn(self, command: Sequence[str], on_end: Callable[[int], None]) -> None:
+        self._child = Child(
+            command, self._watch, on_stdout=self._take_stdout, on_stderr=self._take_stderr, on_end=on_end
+        )
+
+    def _stepped(self, code: int) -> None:
+        if code or self._cancelled or self._overdue:
+            self._ended(code)
+        else:
+            self._next()
+
+    # -- what comes
+
+    def _take_stdout(self, chunk: bytes) -> None:
+        if len(self._stdout) < MOST_STDOUT:
+            self._stdout += chunk
+        if not self._greeted:
+            _, greeting, rest = self._stdout.partition(self._greeting)
+            if greeting:
+                self._greeted = True
+                self._stdout = rest
+                self._send()
+
+    def _take_stderr(self, chunk: bytes) -> None:
+        self._stderr += chunk
+        del self._stderr[:-MOST_STDERR]
+
+    def _send(self) -> None:
+        errand = self.errand
+        self._enter("sending", errand.limits.fetch + 5)
+        assert self._child is not None  # noqa: S101 - it has just greeted
+        size = 0 if errand.by_scp else errand.content_size
+        self._child.feed(Content(errand.line, errand.content, size), self._sent)
+
+    def _sent(self) -> None:
+        # The payload keeps its own deadlines; this is for a payload, or a network, that is no more.
+        limits = self.errand.limits
+        self._enter("running", limits.fetch + limits.script + limits.grace + 60)
+
+    def _ended(self, code: int) -> None:
+        # Before the greeting, which comes on both streams, are banners and what profile files print.
+        _, greeting, since = self._stderr.partition(self._greeting)
+        sight = Sight(
+            phase=self._phase,
+            stdout=self._stdout.decode(errors="replace"),
+            stderr=(since if greeting else self._stderr).decode(errors="replace"),
+            log=self._take_log(),
+            exit_code=code,
+            overdue=self._overdue,
+            cancelled=self._cancelled,
+        )
+        self._child = None
+        pause = next(self._retries, None) if passing(sight) else None
+        final = verdict(self.target, self.errand.command, sight, self.errand.run_id)
+        if pause is not None:
+            self._rest(pause, final.detail)
+        elif self._control.exists():
+            self._deadline = float("inf")
+            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+        else:
+            self._conclude(final)
+
+    def _conclude(self, final: Invocation) -> None:
+        self._child = None
+        self.invocation = final
+        self._stdout.clear()
+        self._stderr.clear()
+        self._on_change()
+
+    def _rest(self, pause: float, reason: str) -> None:
+        self._reset()
+        self.resting_until = self._now() + pause * self._spread
+        self._show(Status.DELAYED, "waiting", f"{reason}; it is tried again")
+
+    # -- the state
+
+    @property
+    def _login_seconds(self) -> float:
+        return self.errand.login.connect_timeout + LOGIN_SECONDS
+
+    def _enter(self, phase: Phase, seconds: float) -> None:
+        self._phase = phase
+        self._allowed = seconds
+        self._deadline = self._now() + seconds
+        status = _STATUSES[phase]
+        if status.stage >= self.invocation.status.stage:
+            self._show(status, phase)
+
+    def _show(self, status: Status, word: str, detail: str = "") -> None:
+        self.invocation = Invocation(
+            target=self.target.id, status=status, word=word, detail=detail, command=self.errand.command
+        )
+        self._on_change()
+
+    def _settle(self, status: Status, word: str, detail: str) -> None:
+        self._child = None
+        self._show(status, word, detail)
+
+    def _take_log(self) -> str:
+        try:
+            text = self._log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        self._log.unlink()
+        return text

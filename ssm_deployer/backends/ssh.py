@@ -1,0 +1,201 @@
+"""SSH as a backend, for machines that SSM does not manage: one connection per target brings everything there.
+
+The payload is the one that SSM's targets run, but for the way in which its files arrive: they come on its standard
+input, right behind it. What is different for the user stands in docs/ssh.md.
+"""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from ssm_deployer import payload
+from ssm_deployer.backends.access import Access
+from ssm_deployer.backends.connection import LOGIN_SECONDS, RETRIES, Connection, Errand
+from ssm_deployer.backends.connections import Connections
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.openssh import Login
+from ssm_deployer.backends.tarball import Tarball
+from ssm_deployer.bundle import Packed, pack
+from ssm_deployer.errors import UsageError
+from ssm_deployer.model import Handle, Invocation, Staged, Target
+from ssm_deployer.payload import Recipe, Source, build, execution_timeout
+
+BATCH = 100_000  # whatever there is: the number of connections is bounded, not that of targets
+PROGRESS_SECONDS = 0.1
+
+
+class SshBackend:
+    """Implements `runner.Backend` for machines that are reached by SSH.
+
+    Args:
+        run_id: names the run.
+        content: what to bring to the targets.
+        limits: what they may do with it; `delivery` is not looked at, `login` says how long a connection may take.
+        login: how the user wants to log in.
+        access: how each target is reached.
+    """
+
+    batch = BATCH
+    metered = False
+
+    def __init__(self, run_id: str, content: Content, limits: Limits, login: Login, access: Access) -> None:
+        self.run_id = run_id
+        self._content = content
+        self._limits = limits
+        self._login = login
+        self._access = access
+        self._wake: Callable[[], None] = lambda: None
+        self._folder: Path | None = None
+        self._descriptor = -1
+        self._connections: Connections | None = None
+        self._started: dict[str, dict[str, Connection]] = {}
+
+    # -- the verbs of runner.Backend
+
+    def check(self) -> None:
+        """Find out before anything is done whether it can be.
+
+        Raises:
+            UsageError: there is no OpenSSH client here, or the limits or the names cannot be.
+        """
+        programs = ["ssh", "scp"] if self._login.transfer == "scp" else ["ssh"]
+        for program in programs:
+            if shutil.which(program) is None:
+                raise UsageError(f"there is no `{program}` here", "install OpenSSH's client (openssh-client)")
+        build(self._recipe(tarfile.BLOCKSIZE, None))
+
+    def heed(self, wake: Callable[[], None]) -> None:  # noqa: D102 - runner.Backend says it, here and below
+        self._wake = wake
+
+    def stage(self) -> Generator[int, None, Staged]:  # noqa: D102
+        folder = self._make_folder()
+        with Tarball(folder / "content") as tarball, ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(self._write, tarball)
+            try:
+                while not wait([writing], timeout=PROGRESS_SECONDS).done:
+                    yield tarball.size
+            finally:
+                tarball.end()
+            packed = writing.result()
+            yield tarball.size
+        self._close_content()
+        self._descriptor = os.open(tarball.path, os.O_RDONLY | os.O_CLOEXEC)
+        recipe = self._recipe(tarball.size, packed)
+        return Staged(
+            location="",
+            size=tarball.size,
+            digest=packed.content_sha256 if packed else "",
+            payload=build(recipe),
+            execution_timeout=execution_timeout(recipe),
+        )
+
+    def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
+        command = str(uuid.uuid4())
+        if self._connections is None:
+            self._connections = Connections(self._login.connections, self._access, self._wake)
+        errand = self._errand(command, staged)
+        made = self._connections.start(targets, errand)
+        self._started[command] = {connection.target.id: connection for connection in made}
+        return self._handle(command, [target.id for target in targets])
+
+    def find(self, targets: Sequence[Target]) -> Sequence[Handle]:  # noqa: D102
+        found = (
+            self._handle(command, [target.id for target in targets if target.id in connections])
+            for command, connections in self._started.items()
+        )
+        return [handle for handle in found if handle.targets]
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
+        connections = self._started[handle.command]
+        return [connections[target].invocation for target in handle.targets]
+
+    def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
+        seen = self._started[handle.command][target].invocation
+        return seen.stdout, seen.stderr
+
+    def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:  # noqa: ARG002, D102 - keep-alives tell it
+        return {}
+
+    def cancel(self, handle: Handle) -> None:  # noqa: D102
+        if self._connections is not None:
+            connections = self._started[handle.command]
+            self._connections.cancel([connections[target] for target in handle.targets])
+
+    def clean(self) -> Sequence[str]:  # noqa: D102
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
+        self._close_content()
+        leftovers = list(self._access.close())
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            leftovers += [str(self._folder)] if self._folder.exists() else []
+            self._folder = None
+        return leftovers
+
+    # -- how they do it
+
+    def _close_content(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _make_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ssm-deploy-"))
+        return self._folder
+
+    def _write(self, tarball: Tarball) -> Packed | None:
+        tarball.add("script", self._content.script)
+        if self._content.inputs:
+            tarball.add("inputs", self._content.inputs)
+        packed = None
+        if self._content.bundle is not None:
+            packed = tarball.stream("bundle", lambda sink: pack(self._content.bundle, sink))  # type: ignore[arg-type]
+        tarball.finish()
+        return packed
+
+    def _errand(self, command: str, staged: Staged) -> Errand:
+        folder = self._make_folder()
+        return Errand(
+            command=command,
+            run_id=self.run_id,
+            line=payload.line(staged.payload),
+            content=self._descriptor,
+            content_path=folder / "content",
+            content_size=staged.size,
+            login=self._login,
+            limits=self._limits,
+            folder=folder,
+        )
+
+    def _handle(self, command: str, ids: Sequence[str]) -> Handle:
+        turns = -(-len(self._started[command]) // self._login.connections)
+        one = self._login.connect_timeout + LOGIN_SECONDS + sum(RETRIES) + self._limits.total
+        return Handle(command=command, via="ssh", targets=tuple(ids), deadline=turns * one)
+
+    def _recipe(self, size: int, packed: Packed | None) -> Recipe:
+        content = self._content
+        return Recipe(
+            run_id=self.run_id,
+            script=_source(content.script),
+            inputs=_source(content.inputs) if content.inputs else None,
+            bundle=Source(location="", sha256=packed.sha256, size=packed.size) if packed else None,
+            bundle_digest=packed.content_sha256 if packed else "",
+            unpacked_size=content.bundle.unpacked_size if content.bundle else 0,
+            streamed=size,
+            timeout=self._limits.script,
+            fetch_timeout=self._limits.fetch,
+            grace=self._limits.grace,
+            run_as=self._limits.run_as,
+        )
+
+
+def _source(content: bytes) -> Source:
+    return Source(location="", sha256=hashlib.sha256(content).hexdigest(), size=len(content))

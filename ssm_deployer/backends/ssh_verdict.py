@@ -1,0 +1,273 @@
+"""What a connection showed, as one Invocation: the target's own record, or why none came. Pure functions."""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from ssm_deployer import result
+from ssm_deployer.backends.verdict import by_record
+from ssm_deployer.model import Invocation, Status, Target
+
+LONGEST_QUOTE = 200
+
+Phase = Literal["queued", "connecting", "copying", "sending", "running"]
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one connection has shown by its end.
+
+    Attributes:
+        phase: how far it came: `connecting` until the target's shell has greeted, `sending` until all content was
+            handed to ssh, `running` after that.
+        stdout: what came after the greeting; before there is one, all that came.
+        stderr: of the target, and of whatever ssh started to get there.
+        log: what ssh itself says of the connection, at LogLevel DEBUG1.
+        exit_code: of ssh; negative if a signal ended it.
+        overdue: seconds after which we ended it, 0 if we did not.
+        cancelled: whether the user had asked to stop.
+    """
+
+    phase: Phase
+    stdout: str = ""
+    stderr: str = ""
+    log: str = ""
+    exit_code: int = 0
+    overdue: float = 0.0
+    cancelled: bool = False
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why a target was not reached: a word, what ssh or the target says then, and what it means to the user.
+
+    `passing` is what may be over in a moment, where nothing has begun on the target: it is worth another try.
+    """
+
+    word: str
+    says: re.Pattern[str]
+    detail: str
+    passing: bool = False
+
+
+def _cause(word: str, says: str, detail: str, *, passing: bool = False) -> Cause:
+    return Cause(word, re.compile(says, re.IGNORECASE | re.MULTILINE), detail, passing)
+
+
+# In this order, the first that fits: what comes later is often only what the earlier led to. The sentences are those of
+# OpenSSH's ssh.c, sshconnect.c, sshconnect2.c, kex.c, packet.c, clientloop.c and readconf.c.
+# What comes before the target has proved who it is, so ssh alone can have said it.
+_CONNECTING = (
+    _cause(
+        "BadOption",
+        r"^(?:command-line|.*): ?(?:line \d+: )?(Bad configuration option.*|.*keyword .*|unsupported option .*|Bad .*)",
+        "ssh does not take its options: {}; look at --ssh-option, ssh.options and ~/.ssh/config",
+    ),
+    _cause("NoSuchName", r"Could not resolve hostname (.*)", "no such name: {}; is it spelt right?"),
+    _cause(
+        "HostKeyChanged",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the one in known_hosts: either it was made anew or somebody is in between; find out "
+        "which, and only then remove the old one: ssh-keygen -R {address}",
+    ),
+    _cause("HostKeyRevoked", r"host key .*revoked|REVOKED HOST KEY DETECTED", "its host key is revoked by known_hosts"),
+    _cause(
+        "HostKeyUnknown",
+        r"host key is known for|Host key verification failed",
+        "known_hosts has no key of it; connect to it once by hand and compare the fingerprint, or set "
+        "ssh.host_keys: accept-new",
+    ),
+    _cause(
+        "NoCommonAlgorithm",
+        r"no matching (.*) found",
+        "it and ssh have no {} in common; allow one by --ssh-option",
+    ),
+    _cause(
+        "AuthRefused",
+        r"Permission denied \((.*)\)|Too many authentication failures",
+        "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",
+    ),
+    _cause("JumpRefused", r"open failed: (?:connect failed: )?(.*)", "the jump host could not connect to it: {}"),
+    _cause(
+        "JumpBusy",
+        r"UNKNOWN port 65535(?s:.)*exchange_identification",
+        "the jump host closed the connection before any login: too many at once (MaxStartups), or it lets nobody in",
+        passing=True,
+    ),
+    _cause(
+        "JumpFailed",
+        r"UNKNOWN port 65535\n+(?:ssh: )?(.+)|UNKNOWN port 65535",
+        "what should lead to it (jump host, proxy or tunnel) failed: {}",
+    ),
+    _cause(
+        "Busy",
+        r"Exceeded MaxStartups|Not allowed at this time|exchange_identification: .*reset by peer"
+        r"|exchange_identification: .*closed by remote host|Connection (?:reset|closed) by [\d.:a-f]+ port \d+",
+        "its SSH server closed the connection before any login: too many at once (MaxStartups), or it lets nobody in",
+        passing=True,
+    ),
+    _cause("Refused", r"(?:connect to .*: )?Connection refused", "nothing listens there: is its SSH server running?"),
+    _cause(
+        "TimedOut",
+        r"timed out|Timeout, server .* not responding",
+        "no answer: is the address right, and does a firewall or security group let SSH through?",
+    ),
+    _cause("NoRoute", r"(No route to host|Network is unreachable)", "{}: is there a way from here to its network?"),
+)
+# What comes once the login has been accepted: the server or the target's own programs say it.
+_LOGGED_IN = (
+    _cause(
+        "SftpOnly",
+        r"This service allows sftp connections only",
+        "it allows sftp only, so no script can be run there; allow commands for this user (ForceCommand)",
+    ),
+    _cause(
+        "SudoPassword",
+        r"sudo: .*(?:password is required|terminal is required|must have a tty|askpass)",
+        "sudo wants a password, and nobody is there to be asked; give the user NOPASSWD, or log in as root",
+    ),
+    _cause(
+        "SudoRefused",
+        r"sudo: (?:.*not found|.*no such file)|not in the sudoers file|may not run sudo|not allowed to execute"
+        r"|(?:exec|env)\S* .*sudo.*(?:not found|no such file)",
+        "sudo does not make this user root",
+    ),
+    _cause(
+        "NoSession",
+        r"(?:exec|shell) request failed|Session open refused|open failed|administratively prohibited",
+        "its SSH server lets nobody run a command (MaxSessions, PermitTTY or a restricted key)",
+    ),
+    _cause(
+        "NoSpace",
+        r"No space left on device|write remote .*: Failure",
+        "it has no room for the files in the home of the user that logs in",
+    ),
+    _cause(
+        "NoisyShell",
+        r"Received message too long",
+        "its shell prints something at every login, or runs something else, so nothing can be copied; make its profile "
+        "files quiet, or set ssh.transfer: stream",
+    ),
+    _cause(
+        "NoCopy",
+        r"scp: (.*)|subsystem request failed.*",
+        "the files could not be copied ({}); ssh.transfer: stream needs no sftp",
+    ),
+    _cause(
+        "NoShell",
+        r"account is (?:currently )?not available|restricted|no such file|not found|is not recognized",
+        "the user that logs in has no shell that runs commands",
+    ),
+)
+_OFFERED = re.compile(r"Offering public key: (\S+) (\S+)")
+_USER = re.compile(r"Authenticating to \S+ as '(.*)'")
+_AUTHENTICATED = re.compile(r"^Authenticated to ", re.MULTILINE)
+_DEBUG = re.compile(r"^debug\d: ")
+_STATISTICS = re.compile(r"^(?:Transferred: |Bytes per second: )")
+
+
+def verdict(target: Target, command: str, sight: Sight, run_id: str) -> Invocation:
+    """Judge a target by its own record if it sent one, else by how far the connection came."""
+    record, stdout = result.parse(sight.stdout, run_id) if sight.phase in {"sending", "running"} else (None, "")
+    word, status, detail = _unrecorded(target, sight) if record is None else (record.outcome, *by_record(record))
+    return Invocation(
+        target=target.id,
+        status=status,
+        word=word,
+        detail=detail,
+        command=command,
+        record=record,
+        stdout=sight.stdout if record is None else stdout,
+        stderr=sight.stderr,
+    )
+
+
+def passing(sight: Sight) -> bool:
+    """Whether another connection may come further, and can do no harm since nothing has begun on the target."""
+    cause = _cause_of(sight)
+    return sight.phase == "connecting" and not sight.cancelled and cause is not None and cause.passing
+
+
+def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
+    if sight.phase == "running":
+        return _lost(sight)
+    if sight.cancelled:
+        return "Cancelled", Status.CANCELLED, "stopped before the script was started"
+    if sight.overdue:
+        return _overdue(sight)
+    return _unbegun(target, sight)
+
+
+def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
+    """Why the script was certainly not run."""
+    cause = _cause_of(sight)
+    if sight.phase == "sending":
+        said = f"the connection was lost while the files were sent, so the script was not run ({_ending(sight)})"
+        return "CutOff", Status.UNREACHED, said
+    if cause is not None:
+        return cause.word, Status.UNREACHED, _detail(cause, target, sight)
+    if _authenticated(sight):
+        said = f"it ran something else than it was asked to ({_ending(sight)}): a ForceCommand, or no usual shell"
+        return "NoShell", Status.UNREACHED, said
+    return "NoConnection", Status.UNREACHED, f"ssh could not connect: {_ending(sight)}"
+
+
+def _lost(sight: Sight) -> tuple[str, Status, str]:
+    """All of the content was on its way, so that only the target knows."""
+    if sight.overdue:
+        return "Overdue", Status.UNKNOWN, f"no verdict after {sight.overdue:.0f} s; it may still run"
+    asked = "asked to stop, but " if sight.cancelled else ""
+    said = f"{asked}the connection ended without a record ({_ending(sight)}); the script may have run, or still run"
+    return "Disconnected", Status.UNKNOWN, said
+
+
+def _overdue(sight: Sight) -> tuple[str, Status, str]:
+    seconds = f"{sight.overdue:.0f} s"
+    if sight.phase in {"sending", "copying"}:
+        said = f"not all of the files were there after {seconds}, so the script was not run; raise --upload-timeout"
+        return "SlowTransfer", Status.UNREACHED, said
+    if _authenticated(sight):
+        said = f"the login was accepted, but no shell answered within {seconds}: what do its profile files wait for?"
+        return "SlowLogin", Status.UNREACHED, said
+    return "TimedOut", Status.UNREACHED, f"no login within {seconds}"
+
+
+def _cause_of(sight: Sight) -> Cause | None:
+    causes = _LOGGED_IN if _authenticated(sight) else _CONNECTING
+    said = _said(sight)
+    return next((cause for cause in causes if cause.says.search(said)), None)
+
+
+def _detail(cause: Cause, target: Target, sight: Sight) -> str:
+    found = cause.says.search(_said(sight))
+    groups = [group for group in found.groups() if group] if found else []
+    offered = [f"{name} ({kind})" for name, kind in _OFFERED.findall(sight.log)]
+    user = _USER.search(sight.log)
+    port = f":{target.port}" if target.port else ""
+    return cause.detail.format(
+        _short(groups[0].strip()) if groups else "it says nothing",
+        address=f"[{target.address}]{port}" if port else target.address,
+        user=user[1] if user else "that user",
+        keys=f" with {', '.join(dict.fromkeys(offered))}" if offered else ", and ssh had no key to offer",
+    )
+
+
+def _authenticated(sight: Sight) -> bool:
+    return _AUTHENTICATED.search(sight.log) is not None
+
+
+def _said(sight: Sight) -> str:
+    """What ssh, the way there and the target said, without what is of interest to debuggers only."""
+    whole = f"{sight.log}\n{sight.stderr}\n{sight.stdout}".replace("\r", "")
+    return "\n".join(line for line in whole.splitlines() if not _DEBUG.match(line) and "Authenticated to" not in line)
+
+
+def _ending(sight: Sight) -> str:
+    """The last thing that was said, or else how ssh ended."""
+    lines = [line.strip() for line in _said(sight).splitlines() if line.strip() and not _STATISTICS.match(line)]
+    if lines:
+        return _short(lines[-1])
+    return f"ssh ended with {sight.exit_code}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

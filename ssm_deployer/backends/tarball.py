@@ -1,0 +1,86 @@
+"""What goes to a target by SSH, as one tar: the script, its inputs and the packed bundle, written in one pass."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+from ssm_deployer.errors import DeployError, Interrupted
+
+LARGE_BLOCK = 1 << 16
+
+T = TypeVar("T")
+
+
+class Tarball:
+    """A tar file while it is written, by one thread, and watched by another.
+
+    Args:
+        path: of a file that is made anew.
+
+    Raises:
+        DeployError: it cannot be written to, for want of room for example.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._ended = False
+
+    def add(self, name: str, content: bytes) -> None:
+        """Add a member."""
+        self._put(_header(name, len(content)) + content)
+        self._pad()
+
+    def stream(self, name: str, write: Callable[["Tarball"], T]) -> T:
+        """Add a member that `write` writes; how long it is becomes known, and is put before it, afterwards."""
+        start = self.size
+        self._put(_header(name, 0))
+        written = write(self)
+        length = self.size - start - tarfile.BLOCKSIZE
+        self._pad()
+        self._file.seek(start)
+        self._file.write(_header(name, length))
+        self._file.seek(self.size)
+        return written
+
+    def finish(self) -> None:
+        """Write the end of the tar, so that a large one can be read in large blocks."""
+        self._put(bytes(2 * tarfile.BLOCKSIZE))
+        if self.size > LARGE_BLOCK:
+            self._put(bytes(-self.size % LARGE_BLOCK))
+        self._file.flush()
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Add to the member that is being streamed."""
+        return self._put(content)
+
+    def end(self) -> None:
+        """Make the next write fail; without effect on a tar that is finished."""
+        self._ended = True
+
+    def _pad(self) -> None:
+        self._put(bytes(-self.size % tarfile.BLOCKSIZE))
+
+    def _put(self, content: bytes | memoryview) -> int:
+        if self._ended:
+            raise Interrupted("the packing was ended")
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise DeployError(f"cannot write {self.path}: {error.strerror}", "free some room, or set TMPDIR") from error
+        self.size += len(content)
+        return len(content)
+
+    def __enter__(self) -> Self:
+        self._file = self.path.open("wb", buffering=1 << 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o600
+    return member.tobuf(format=tarfile.GNU_FORMAT)

@@ -1,0 +1,121 @@
+"""Children whose pipes never block, run for real."""
+
+import os
+import selectors
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ssm_deployer.backends.child import Child, Content
+
+
+class Loop:
+    """Implements `child.Watch`, and runs until a child has ended."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.stdout = b""
+        self.stderr = b""
+        self.ended: list[int] = []
+
+    def watch(self, descriptor: int, event: int, ready: Callable[[], object]) -> None:
+        self.selector.register(descriptor, event, ready)
+
+    def forget(self, descriptor: int) -> None:
+        if descriptor in self.selector.get_map():
+            self.selector.unregister(descriptor)
+
+    def start(self, script: str) -> Child:
+        return Child(["sh", "-c", script], self, on_stdout=self._out, on_stderr=self._err, on_end=self.ended.append)
+
+    def run(self) -> int:
+        while not self.ended:
+            for key, _ in self.selector.select(20):
+                if key.fd in self.selector.get_map():
+                    key.data()
+        return self.ended[0]
+
+    def _out(self, chunk: bytes) -> None:
+        self.stdout += chunk
+
+    def _err(self, chunk: bytes) -> None:
+        self.stderr += chunk
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def file() -> Iterator[int]:
+    with tempfile.TemporaryFile() as opened:
+        opened.write(b"0123456789" * 100_000)
+        opened.flush()
+        yield opened.fileno()
+
+
+def test_all_output_has_come_when_the_end_is_told(loop: Loop) -> None:
+    loop.start("seq 100000; echo oops >&2; exit 7")
+    assert loop.run() == 7
+    assert loop.stdout.endswith(b"\n100000\n")
+    assert loop.stderr == b"oops\n"
+    assert loop.selector.get_map() == {}
+
+
+def test_head_and_file_arrive_whole_and_standard_input_stays_open(loop: Loop, file: int) -> None:
+    fed: list[bool] = []
+    child = loop.start("head -c 1000005 | tail -c 8; read -r word; echo $word")
+
+    def done() -> None:
+        fed.append(True)
+        child.say(b"stop\n")
+
+    child.feed(Content(b"head ", file, 1_000_000), done)
+    assert loop.run() == 0
+    assert fed
+    assert loop.stdout == b"23456789stop\n"
+
+
+def test_several_are_fed_from_one_file_at_once(file: int) -> None:
+    loops = [Loop() for _ in range(3)]
+    for loop in loops:
+        loop.start("head -c 1000000 | cksum").feed(Content(b"", file, 1_000_000), lambda: None)
+    assert [loop.run() for loop in loops] == [0, 0, 0]
+    assert len({loop.stdout for loop in loops}) == 1
+
+
+def test_one_that_reads_nothing_blocks_nobody_and_ends_as_it_would(loop: Loop, file: int) -> None:
+    loop.start("exec 0<&-; exit 3").feed(Content(b"", file, 1_000_000), lambda: pytest.fail("it was not fed"))
+    assert loop.run() == 3
+
+
+def test_what_it_left_running_with_its_output_does_not_delay_its_end(loop: Loop) -> None:
+    loop.start("sleep 60 & echo $!")
+    assert loop.run() == 0
+    os.kill(int(loop.stdout), 9)
+
+
+def test_a_killed_one_takes_what_it_started_along(loop: Loop) -> None:
+    child = loop.start("sleep 61 & echo $!; wait")
+    while not loop.stdout:
+        for key, _ in loop.selector.select(5):
+            key.data()
+    child.kill()
+    assert loop.run() == -9
+    assert state(int(loop.stdout)) in "ZX"
+
+
+def state(pid: int) -> str:
+    """As in the third field of /proc/PID/stat; `X` for what is no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except FileNotFoundError:
+        return "X"
+
+
+def test_a_program_that_is_not_there_is_an_os_error(loop: Loop) -> None:
+    with pytest.raises(FileNotFoundError):
+        Child(["/no/such/ssh"], loop, on_stdout=loop._out, on_stderr=loop._err, on_end=loop.ended.append)

@@ -1,0 +1,204 @@
+"""What is made of what a connection showed. The sentences are those that OpenSSH 9.2 was seen to write."""
+
+import pytest
+from fakes import RUN_ID
+
+from ssm_deployer import result
+from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
+from ssm_deployer.model import Invocation, Status, Target
+
+TARGET = Target(id="ssh:web1:2222", address="web1", port=2222, via="ssh")
+LOGGED_IN = 'Authenticated to web1 ([10.0.0.1]:2222) using "publickey".\r\n'
+RECORD = f'{result.MARK}{{"format":1,"run":"{RUN_ID}","outcome":"exited","code":%s,"signal":0,"started":1,"ended":2}}\n'
+DENIED = """debug1: Authenticating to web1:2222 as 'deploy'
+debug1: Offering public key: /home/me/.ssh/id_rsa RSA SHA256:aaaa explicit
+debug1: Authentications that can continue: publickey,password
+debug1: Offering public key: deploy@laptop ED25519 SHA256:bbbb agent
+deploy@web1: Permission denied (publickey,password).
+"""
+
+
+def judged(phase: Phase = "connecting", **seen: object) -> Invocation:
+    return verdict(TARGET, "the command", Sight(phase=phase, **seen), RUN_ID)  # type: ignore[arg-type]
+
+
+# -- the target's own record
+
+
+def test_a_record_says_success_and_what_follows_it_is_the_output() -> None:
+    seen = judged("running", stdout=RECORD % 0 + "hello\n", stderr="warning\n", log=LOGGED_IN)
+    assert (seen.status, seen.stdout, seen.stderr) == (Status.SUCCEEDED, "hello\n", "warning\n")
+    assert seen.record is not None
+    assert seen.command == "the command"
+
+
+def test_a_record_counts_whatever_became_of_the_connection_after_it() -> None:
+    seen = judged("running", stdout=RECORD % 3, exit_code=255, log=LOGGED_IN + "client_loop: send disconnect\r\n")
+    assert (seen.status, seen.detail) == (Status.FAILED, "exit 3")
+
+
+def test_a_record_of_before_the_greeting_is_none() -> None:
+    assert judged("connecting", stdout=RECORD % 0, log=LOGGED_IN).status is Status.UNREACHED
+
+
+def test_a_record_of_another_run_is_none() -> None:
+    other = (RECORD % 0).replace(RUN_ID, "20250101T000000Z-ffffffff")
+    assert judged("running", stdout=other, log=LOGGED_IN).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("code", [0, 1, 255, -9])
+def test_no_exit_code_of_ssh_is_ever_taken_for_the_scripts(code: int) -> None:
+    seen = judged("running", exit_code=code, log=LOGGED_IN)
+    assert seen.status is Status.UNKNOWN
+    assert "may have run" in seen.detail
+
+
+# -- before the login
+
+CHANGED = """@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+Host key for [web1]:2222 has changed and you have requested strict checking.
+Host key verification failed."""
+UNKNOWN_KEY = """No ED25519 host key is known for [web1]:2222 and you have requested strict checking.
+Host key verification failed."""
+JUMP_REFUSED = """kex_exchange_identification: Connection closed by UNKNOWN port 65535
+channel 0: open failed: connect failed: Connection refused
+stdio forwarding failed"""
+SAID = [
+    ("ssh: Could not resolve hostname web1: Name or service not known", "NoSuchName", "Name or service not known"),
+    ("ssh: connect to host web1 port 2222: Connection refused", "Refused", "is its SSH server running"),
+    ("ssh: connect to host web1 port 2222: Connection timed out", "TimedOut", "firewall"),
+    ("Connection timed out during banner exchange\nConnection to 10.0.0.1 port 22 timed out", "TimedOut", "firewall"),
+    ("ssh: connect to host web1 port 2222: No route to host", "NoRoute", "No route to host"),
+    ("ssh: connect to host web1 port 2222: Network is unreachable", "NoRoute", "Network is unreachable"),
+    (CHANGED, "HostKeyChanged", "ssh-keygen -R [web1]:2222"),
+    (UNKNOWN_KEY, "HostKeyUnknown", "accept-new"),
+    (
+        "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-dss",
+        "NoCommonAlgorithm",
+        "host key type",
+    ),
+    (
+        "kex_exchange_identification: Connection closed by remote host\nConnection closed by 10.0.0.1 port 22",
+        "Busy",
+        "",
+    ),
+    ("kex_exchange_identification: read: Connection reset by peer", "Busy", "MaxStartups"),
+    ("Exceeded MaxStartups\nkex_exchange_identification: Connection closed by remote host", "Busy", ""),
+    (JUMP_REFUSED, "JumpRefused", "connect to it: Connection refused"),
+    ("Connection closed by UNKNOWN port 65535\nkex_exchange_identification: read: reset", "JumpBusy", "jump host"),
+    ("kex_exchange_identification: Connection closed by UNKNOWN port 65535", "JumpFailed", "jump host"),
+    ("command-line: line 0: Bad configuration option: bogus", "BadOption", "Bad configuration option: bogus"),
+]
+
+
+@pytest.mark.parametrize(("said", "word", "detail"), SAID, ids=[f"{word}-{said[:24]}" for said, word, _ in SAID])
+def test_each_reason_before_the_login_has_its_own_word_and_remedy(said: str, word: str, detail: str) -> None:
+    seen = judged(log=said.replace("\n", "\r\n"), exit_code=255)
+    assert (seen.word, seen.status) == (word, Status.UNREACHED)
+    assert detail in seen.detail
+    assert "\n" not in seen.detail
+
+
+def test_a_refused_login_names_the_user_and_each_key_that_was_tried() -> None:
+    seen = judged(log=DENIED, exit_code=255)
+    assert seen.word == "AuthRefused"
+    assert "as deploy with /home/me/.ssh/id_rsa (RSA), deploy@laptop (ED25519)" in seen.detail
+
+
+def test_a_refused_login_without_any_key_says_so() -> None:
+    assert "no key to offer" in judged(log="deploy@web1: Permission denied (publickey).\r\n", exit_code=255).detail
+
+
+def test_what_the_jump_host_says_counts_too() -> None:
+    seen = judged(
+        log="kex_exchange_identification: Connection closed by remote host\r\n",
+        stderr="ssh: connect to host bastion port 22: Connection refused\r\n",
+        exit_code=255,
+    )
+    assert seen.status is Status.UNREACHED
+
+
+def test_something_else_is_quoted() -> None:
+    assert "a new sentence" in judged(log="debug1: noise\r\na new sentence\r\n", exit_code=255).detail
+
+
+# -- between login and script
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("This service allows sftp connections only.\n", "SftpOnly"),
+        ("sudo: a password is required\n", "SudoPassword"),
+        ("sudo: a terminal is required to read the password; either use the -S option\n", "SudoPassword"),
+        ("sudo: sorry, you must have a tty to run sudo\n", "SudoPassword"),
+        ("deploy is not in the sudoers file.\n", "SudoRefused"),
+        ("/bin/sh: 1: exec: sudo: not found\n", "SudoRefused"),
+        ("This account is currently not available.\n", "NoShell"),
+        ("rbash: line 1: exec: restricted\n", "NoShell"),
+        ("welcome to the menu\n", "NoShell"),
+    ],
+)
+def test_each_reason_why_no_script_could_be_started_has_its_word(said: str, word: str) -> None:
+    seen = judged(stdout=said, exit_code=1, log=LOGGED_IN)
+    assert (seen.word, seen.status) == (word, Status.UNREACHED)
+
+
+def test_a_server_without_sessions_has_its_word() -> None:
+    seen = judged(log=LOGGED_IN + "exec request failed on channel 0\r\n", exit_code=255)
+    assert seen.word == "NoSession"
+
+
+def test_a_slow_login_is_told_from_no_answer() -> None:
+    assert judged(overdue=45, exit_code=-9, log=LOGGED_IN).word == "SlowLogin"
+    assert judged(overdue=45, exit_code=-9).word == "TimedOut"
+
+
+def test_a_connection_that_ends_amid_the_files_has_run_nothing() -> None:
+    seen = judged("sending", exit_code=255, log=LOGGED_IN + "Connection to web1 closed by remote host.\r\n")
+    assert (seen.word, seen.status) == ("CutOff", Status.UNREACHED)
+    assert "closed by remote host" in seen.detail
+
+
+def test_files_that_take_too_long_have_run_nothing() -> None:
+    seen = judged("sending", overdue=60, exit_code=-9, log=LOGGED_IN)
+    assert (seen.word, seen.status) == ("SlowTransfer", Status.UNREACHED)
+
+
+def test_a_refusal_of_the_target_itself_is_its_record_even_amid_the_files() -> None:
+    refused = (RECORD % 75).replace('"exited"', '"refused"').replace('"ended":2', '"ended":2,"error":"no-place"')
+    seen = judged("sending", stdout=refused, exit_code=75, log=LOGGED_IN)
+    assert seen.status is Status.REFUSED
+
+
+# -- once all is on its way
+
+
+def test_a_lost_connection_says_what_ssh_said_last_and_claims_nothing() -> None:
+    seen = judged("running", exit_code=255, log=LOGGED_IN + "Timeout, server web1 not responding.\r\n")
+    assert (seen.word, seen.status) == ("Disconnected", Status.UNKNOWN)
+    assert "Timeout, server web1 not responding." in seen.detail
+
+
+def test_what_is_cancelled_before_the_files_are_there_was_not_run() -> None:
+    assert judged("sending", cancelled=True, exit_code=-9, log=LOGGED_IN).status is Status.CANCELLED
+    assert judged("connecting", cancelled=True, exit_code=-9).status is Status.CANCELLED
+
+
+def test_what_is_cancelled_later_is_cancelled_only_if_the_target_says_so() -> None:
+    assert judged("running", cancelled=True, exit_code=255, log=LOGGED_IN).status is Status.UNKNOWN
+
+
+# -- another try
+
+
+def test_only_what_began_nothing_and_may_pass_is_worth_another_try() -> None:
+    busy = "kex_exchange_identification: Connection closed by remote host\r\n"
+    assert passing(Sight(phase="connecting", log=busy))
+    assert not passing(Sight(phase="connecting", log=busy, cancelled=True))
+    assert not passing(Sight(phase="connecting", log=DENIED))
+    assert not passing(Sight(phase="running", log=LOGGED_IN + busy))
+
+
+def test_a_long_line_is_cut() -> None:
+    assert len(judged(log="x" * 5000, exit_code=255).detail) < 300
