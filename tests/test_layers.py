@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
     {"views", "ledger", "doctor", "iam", "sandbox"},
     {"backends", "targets", "staging"},
-    {"aws", "payload", "bundle", "config"},
+    {"aws", "payload", "bundle", "config", "inventory"},
     {"runner"},
     {"events"},
     {"model", "errors", "result", "selector", "__init__"},

@@ -9,9 +9,9 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from ssm_deployer.aws import Aws
-from ssm_deployer.errors import CloudError, UsageError
+from ssm_deployer.errors import CloudError
 from ssm_deployer.model import Target
-from ssm_deployer.selector import ALL, Selector, parse_selector
+from ssm_deployer.selector import Selector, parse_selector
 from ssm_deployer.targets import Finder, Resolution, resolve
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -94,38 +94,6 @@ def by_ids(*ids: str) -> list[dict[str, Any]]:
 
 def agents_of(*ids: str) -> list[dict[str, Any]]:
     return [{"Key": "InstanceIds", "Values": list(ids)}]
-
-
-# -- what a user may write
-
-
-@pytest.mark.parametrize(
-    ("text", "selector"),
-    [
-        ("all", ALL),
-        ("i-0123abcd", Selector("id", ("i-0123abcd",))),
-        (i(1), Selector("id", (i(1),))),
-        (mi(1), Selector("id", (mi(1),))),
-        ("tag:Role=web", Selector("tag", ("web",), "Role")),
-        ("tag:Role=web,worker", Selector("tag", ("web", "worker"), "Role")),
-        ("tag:Role=,web,", Selector("tag", ("web",), "Role")),
-        ("tag:a b=x=y", Selector("tag", ("x=y",), "a b")),
-        ("tag:aws:autoscaling:groupName=ü\n", Selector("tag", ("ü\n",), "aws:autoscaling:groupName")),
-    ],
-)
-def test_a_target_is_an_id_a_tag_or_all(text: str, selector: Selector) -> None:
-    assert parse_selector(text) == selector
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "ALL", "web-1", "i-", "i-123", "i-0123456789ABCDEF0", f"{i(1)}\n", f" {i(1)}", f"{i(1)}0", "mi-0123abcd",
-     "tag:", "tag:Role", "tag:Role=", "tag:=web", "tag:Role=,", "tag:Role=,,", "Role=web"],
-)  # fmt: skip
-def test_anything_else_names_no_target(text: str) -> None:
-    with pytest.raises(UsageError, match="names no target") as caught:
-        parse_selector(text)
-    assert "tag:KEY=VALUE" in caught.value.hint
 
 
 # -- the calls
