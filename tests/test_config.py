@@ -54,7 +54,7 @@ timeouts: {script: 5m, upload: 90, delivery: 2h}
 execution: {run_as: deploy, grace: 1s, backend: ssh, wave: 10, max_failures: 0}
 ssh:
   port: 2222
-  options: [ServerAliveInterval=10, "ProxyCommand=nc %h %p"]
+  options: [Compression=yes, "ProxyCommand=nc %h %p"]
   address: private
   jump: deploy@bastion:022,[::1]
   connections: 1000
@@ -79,7 +79,7 @@ def test_every_key_of_a_file_is_read(file: Path) -> None:
     assert (execution.run_as, execution.grace, execution.backend) == ("deploy", 1, "ssh")
     assert (execution.wave, execution.max_failures) == (10, 0)
     assert settings.ssh == Ssh(
-        port=Port(2222), options=(SshOption("ServerAliveInterval=10"), SshOption("ProxyCommand=nc %h %p")),
+        port=Port(2222), options=(SshOption("Compression=yes"), SshOption("ProxyCommand=nc %h %p")),
         address="private", jump=Jump("deploy@bastion:22,[::1]"), connections=Connections(1000),
         connect_timeout=ConnectSeconds(5), transfer="scp", host_keys="accept-new", key="ephemeral",
         tunnel="instance-connect", key_exchange="fast", sudo=True,
@@ -318,8 +318,8 @@ def test_a_named_file_that_cannot_be_read_is_an_error(file: Path, name: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["ServerAliveInterval=10", "Ciphers=+aes128-cbc,aes256-cbc", "ProxyCommand=ssh -W %h:%p gate", "IdentitiesOnly=yes",
-     "UserKnownHostsFile=~/.ssh/fleet /etc/none", "ForwardAgent=yes", "HostKeyAlias=fleet", "A=b=c"],
+    ["Compression=yes", "Ciphers=+aes128-cbc,aes256-cbc", "ProxyCommand=ssh -W %h:%p gate", "IdentitiesOnly=yes",
+     "UserKnownHostsFile=~/.ssh/fleet /etc/none", "HostKeyAlias=fleet", "A=b=c"],
 )  # fmt: skip
 def test_an_option_is_taken_as_it_is(text: str) -> None:
     assert SshOption.parse(text) == text
@@ -350,6 +350,9 @@ def test_anything_but_name_and_value_is_no_option(text: str) -> None:
         ("RequestTTY=force", "unattended"),
         ("RemoteCommand=true", "unattended"),
         ("LogLevel=DEBUG", "unattended"),
+        ("ServerAliveInterval=10", "unattended"),
+        ("ForwardAgent=yes", "unattended"),
+        ("LocalForward=80 web1:80", "unattended"),
         ("PermitLocalCommand=yes", "on this machine"),
         ("LocalCommand=id", "on this machine"),
         ("HostName=web1", "-t ssh:HOST"),

@@ -95,7 +95,7 @@ execution:
 # For machines that SSM does not manage. What is left out is what OpenSSH's own settings say.
 ssh:
   # port: 22
-  # options: [ServerAliveInterval=10]             # of ssh_config(5), as NAME=VALUE
+  # options: [Compression=yes]     # of ssh_config(5), as NAME=VALUE
   # address: public                # or `private`; default: the public one of an instance that has one
   # jump: deploy@bastion.example.org:22           # ProxyJump
   # connections: 32                # at the same time

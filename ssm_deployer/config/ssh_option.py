@@ -3,17 +3,21 @@
 import re
 from typing import ClassVar, Self
 
-_OURS = "ssm-deploy sets that itself: its connections must carry a script unattended, and nothing else"
+_OURS = "it is set already, for connections that carry a script unattended and nothing else"
 _HOST_KEYS = "`ssh.host_keys` says how hosts are known, and none may go unchecked"
 _REFUSED = {
     # Without the check of the host's key, whoever sits in between gets the script, its arguments and its environment.
     "stricthostkeychecking": _HOST_KEYS,
     "nohostauthenticationforlocalhost": _HOST_KEYS,
-    # Each of these asks, detaches, prints or runs something else where the payload and its record must go through.
+    # Each of these asks, detaches, prints, forwards or runs something else where the payload and its record must go
+    # through, or is of no effect beside what is set already, which would go unnoticed.
     **dict.fromkeys(
         (
-            "batchmode", "controlmaster", "controlpath", "controlpersist", "escapechar", "forkafterauthentication",
-            "loglevel", "remotecommand", "requesttty", "sessiontype", "stdinnull", "syslogfacility", "tunnel",
+            "batchmode", "clearallforwardings", "connectionattempts", "controlmaster", "controlpath", "controlpersist",
+            "dynamicforward", "escapechar", "exitonforwardfailure", "forkafterauthentication", "forwardagent",
+            "forwardx11", "forwardx11trusted", "localforward", "loglevel", "logverbose", "remotecommand",
+            "remoteforward", "requesttty", "serveralivecountmax", "serveraliveinterval", "sessiontype", "stdinnull",
+            "tunnel", "tunneldevice", "updatehostkeys",
         ),
         _OURS,
     ),
@@ -35,7 +39,7 @@ class SshOption(str):
     """An option for OpenSSH that breaks nothing of what a run promises."""
 
     __slots__ = ()
-    wanted: ClassVar[str] = "text such as ServerAliveInterval=10"
+    wanted: ClassVar[str] = "text such as Compression=yes"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,7 +50,7 @@ class SshOption(str):
         """
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9]*)=([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*)", text)
         if match is None:
-            raise ValueError(f"{text!r} is no option such as ServerAliveInterval=10")
+            raise ValueError(f"{text!r} is no option such as Compression=yes")
         name, value = match[1].lower(), match[2].lower()
         refusal = _REFUSED.get(name)
         if name.endswith("knownhostsfile") and _NOWHERE.intersection(value.replace('"', " ").split()):
