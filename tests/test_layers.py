@@ -126,6 +126,13 @@ def test_help_imports_nothing_of_what_commands_do() -> None:
     assert not HEAVY & loaded("from ssm_deployer.cli.main import run; run(['upload-script', '--help'])", {})
 
 
+@pytest.mark.parametrize("broken", [{}, {"AWS_PROFILE": "missing", "AWS_CONFIG_FILE": "/missing", "AWS_REGION": "\n"}])
+def test_hosts_alone_import_nothing_of_aws_whatever_is_set_for_it(broken: dict[str, str]) -> None:
+    modules = loaded("from ssm_deployer.cli.main import run; assert run(['targets', '-t', 'ssh:web1']) == 0", broken)
+    assert "ssm_deployer.targets.hosts" in modules
+    assert not {"boto3", "botocore", "s3transfer", "ssm_deployer.aws", "ssm_deployer.staging"} & modules
+
+
 def test_the_end_of_the_program_looks_for_no_garbage() -> None:
     code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0))"
     code += "; from ssm_deployer.cli.main import main; main(['--version'])"
