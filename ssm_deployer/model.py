@@ -51,6 +51,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         platform: what its agent says of it (`Amazon Linux 2023`), if there is one.
         via: the backend that reaches it (`ssm` or `ssh`), empty if none does.
         reason: why none does, in words for the user.
+        why: why it is SSH that reaches it, where SSM could have.
         address: where SSH connects to, a name or an IP address; what follows is for SSH, too.
         user: whom it logs in as, empty for what the SSH client is configured to.
         port: likewise, 0.
@@ -63,6 +64,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: str = ""
     via: str = ""
     reason: str = ""
+    why: str = ""
     address: str = ""
     user: str = ""
     port: int = 0

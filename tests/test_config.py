@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ssm_deployer.config import ENVIRONMENT, TEMPLATE, Settings, load
-from ssm_deployer.config.settings import DeliverySeconds, Seconds
+from ssm_deployer.config import ENVIRONMENT, FLAGS, TEMPLATE, Settings, Ssh, load
+from ssm_deployer.config.ssh_option import SshOption
+from ssm_deployer.config.values import Connections, ConnectSeconds, DeliverySeconds, Jump, Number, Port, Seconds
 from ssm_deployer.errors import UsageError
 
 
@@ -49,7 +51,20 @@ regions:
 staging: {bucket: b, prefix: p, kms_key: alias/k, delivery: role}
 targets: [all, "tag:A=b"]
 timeouts: {script: 5m, upload: 90, delivery: 2h}
-execution: {run_as: deploy, grace: 1s}
+execution: {run_as: deploy, grace: 1s, backend: ssh, wave: 10, max_failures: 0}
+ssh:
+  port: 2222
+  options: [Compression=yes, "ProxyCommand=nc %h %p"]
+  address: private
+  jump: deploy@bastion:022,[::1]
+  connections: 1000
+  connect_timeout: 5s
+  transfer: scp
+  host_keys: accept-new
+  key: ephemeral
+  tunnel: instance-connect
+  key_exchange: fast
+  sudo: true
 """
 
 
@@ -60,7 +75,22 @@ def test_every_key_of_a_file_is_read(file: Path) -> None:
     assert (settings.staging.bucket, settings.staging.delivery) == ("b", "role")
     assert settings.targets == ("all", "tag:A=b")
     assert (settings.timeouts.script, settings.timeouts.upload, settings.timeouts.delivery) == (300, 90, 7200)
-    assert (settings.execution.run_as, settings.execution.grace) == ("deploy", 1)
+    execution = settings.execution
+    assert (execution.run_as, execution.grace, execution.backend) == ("deploy", 1, "ssh")
+    assert (execution.wave, execution.max_failures) == (10, 0)
+    assert settings.ssh == Ssh(
+        port=Port(2222), options=(SshOption("Compression=yes"), SshOption("ProxyCommand=nc %h %p")),
+        address="private", jump=Jump("deploy@bastion:22,[::1]"), connections=Connections(1000),
+        connect_timeout=ConnectSeconds(5), transfer="scp", host_keys="accept-new", key="ephemeral",
+        tunnel="instance-connect", key_exchange="fast", sudo=True,
+    )  # fmt: skip
+
+
+def test_paths_of_keys_may_begin_at_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    aws = read(file, WHOLE, {"SSM_DEPLOY_AWS_PUBLIC_SSH_KEY_PATH": "~/other"}).aws
+    assert (aws.private_ssh_key_path, aws.public_ssh_key_path) == ("/home/me/.ssh/id", "/home/me/other")
+    assert read(file, WHOLE, ssh_key="~/mine").aws.private_ssh_key_path == "/home/me/mine"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing set\n", "null\n", "---\n", "aws:\nstaging:\n  # bucket: x\n", "{}\n"])
@@ -77,13 +107,16 @@ def test_the_template_sets_nothing_and_names_only_keys_that_exist(file: Path) ->
     assert read(file, TEMPLATE) == Settings()
     lines = [line.replace("# ", "", 1) if ":" in line or "- " in line else "" for line in TEMPLATE.splitlines()[3:]]
     uncommented = read(file, "\n".join(lines))
-    for section in ("timeouts", "execution"):
+    for section in ("timeouts", "execution", "ssh"):
         for field in getattr(Settings(), section).__struct_fields__:
             assert f"{field}: " in TEMPLATE
     assert uncommented.timeouts == Settings().timeouts
-    assert uncommented.execution.grace == Settings().execution.grace
+    assert replace(uncommented.execution, run_as="") == Settings().execution
+    examples = {"port": 0, "options": (), "address": "", "jump": "", "key": "", "tunnel": ""}
+    assert all(getattr(uncommented.ssh, name) for name in examples)
+    assert replace(uncommented.ssh, **examples) == Settings().ssh
     assert uncommented.staging.prefix == Settings().staging.prefix
-    assert uncommented.targets == ("tag:Role=web,worker", "i-0123456789abcdef0")
+    assert uncommented.targets == ("tag:Role=web,worker", "i-0123456789abcdef0", "ssh:deploy@machine.example.org")
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +169,48 @@ def test_every_setting_of_a_section_has_a_variable() -> None:
         assert value in str(load(None, {f"SSM_DEPLOY_{name}": value}, {}))
 
 
+@pytest.mark.parametrize(
+    ("word", "sudo"), [("true", True), ("Yes", True), ("1", True), ("on", True), ("false", False), ("0", False)]
+)
+def test_yes_and_no_are_words_in_the_environment(file: Path, word: str, sudo: bool) -> None:
+    assert read(file, f"ssh: {{sudo: {not sudo}}}\n", {"SSM_DEPLOY_SSH_SUDO": word}).ssh.sudo is sudo
+
+
+def test_a_list_is_words_in_the_environment() -> None:
+    options = load(None, {"SSM_DEPLOY_SSH_OPTIONS": "Compression=yes  AddressFamily=inet"}, {}).ssh.options
+    assert options == ("Compression=yes", "AddressFamily=inet")
+
+
+FLAG_VALUES: dict[str, tuple[Any, Any]] = {
+    "--backend": ("ssh", "ssh"),
+    "--wave": ("5", 5),
+    "--max-failures": ("0", 0),
+    "--ssh-user": ("ubuntu", "ubuntu"),
+    "--ssh-key": ("/k", "/k"),
+    "--ssh-port": ("2222", 2222),
+    "--ssh-option": (("Compression=yes",), ("Compression=yes",)),
+    "--ssh-connections": ("7", 7),
+    "--sudo": (True, True),
+}
+
+
+@pytest.mark.parametrize("flag", FLAG_VALUES)
+def test_each_flag_of_ssh_and_of_waves_sets_its_key(flag: str) -> None:
+    given_, expected = FLAG_VALUES[flag]
+    section, _, field = FLAGS[flag].partition(".")
+    assert getattr(getattr(load(None, {}, {flag: given_}), section), field) == expected
+
+
+@pytest.mark.parametrize("nothing", [None, False, (), ""])
+def test_flags_that_are_not_given_leave_the_file_alone(file: Path, nothing: Any) -> None:
+    flags = dict.fromkeys(("sudo", "ssh_option", "ssh_port", "max_failures"), nothing)
+    assert read(file, WHOLE, {}, **flags) == read(file, WHOLE)
+
+
+def test_a_key_that_is_a_flag_beats_an_ephemeral_one_of_the_file(file: Path) -> None:
+    assert read(file, WHOLE, ssh_key="/k").ssh.key == ""
+
+
 def test_a_flag_does_not_hide_a_section_of_the_wrong_type(file: Path) -> None:
     assert "line 1: `staging`: expected `object`" in complaint(file, "staging: my-bucket\n", bucket="other")
 
@@ -166,6 +241,24 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "no time at all": ("timeouts: {script: 0}\n", "`timeouts.script`: 0 is not between 1 and 172800 seconds"),
     "longer than the agent allows": ("timeouts: {script: 3d}\n", "'3d' is not between 1 and 172800 seconds"),
     "shorter than SSM allows": ("timeouts: {delivery: 29}\n", "`timeouts.delivery`: 29 is not between 30 and 2592000"),
+    "no port": ("ssh:\n  port: 65536\n", "line 2: `ssh.port`: 65536 is not between 1 and 65535"),
+    "port 0": ("ssh: {port: 0}\n", "`ssh.port`: 0 is not between 1 and 65535"),
+    "a word for a port": ("ssh: {port: ssh}\n", "`ssh.port`: 'ssh' is no whole number"),
+    "yes for a port": ("ssh: {port: yes}\n", "`ssh.port`: true is no whole number"),
+    "a list for a port": ("ssh: {port: [22]}\n", "`ssh.port`: expected a whole number, got list"),
+    "a fraction of a wave": ("execution: {wave: 1.5}\n", "`execution.wave`: expected a whole number, got float"),
+    "fewer failures than none": ("execution: {max_failures: -1}\n", "-1 is not between 0 and 1000000"),
+    "too many connections": ("ssh: {connections: 1001}\n", "`ssh.connections`: 1001 is not between 1 and 1000"),
+    "a backend of another kind": ("execution: {backend: rsh}\n", "`execution.backend`: invalid enum value 'rsh'"),
+    "no address": ("ssh: {address: any}\n", "`ssh.address`: invalid enum value 'any'"),
+    "host keys that go unchecked": ("ssh: {host_keys: no}\n", "`ssh.host_keys`: expected `str`, got `bool`"),
+    "a jump over no host": ("ssh: {jump: 'a,-b'}\n", "`ssh.jump`: '-b' names no host"),
+    "a word for a yes": ("ssh: {sudo: sometimes}\n", "`ssh.sudo`: expected `bool`, got `str`"),
+    "an unknown key of ssh": ("ssh:\n  prt: 1\n", "line 2: `ssh.prt` is no setting\nknown there: port, options"),
+    "an option for an option": ("ssh:\n  options:\n  - A=b\n  - -v\n", "line 4: `ssh.options[1]`: '-v' is no option"),
+    "no file for a target": ("targets: ['file:']\n", "line 1: `targets[0]`: `file:` names no target"),
+    "a user who is an option": ("aws: {username: -l}\n", "`aws.username`: '-l' is no name of a user"),
+    "a home that nobody has": ("aws: {private_ssh_key_path: ~nobody-here/x}\n", "`aws.private_ssh_key_path`: '~nobody"),
     "a key twice": ("aws: {}\nstaging: {}\naws: {}\n", "line 3: `aws` stands twice"),
     "a key twice in a section": ("aws:\n  region: a\n  region: b\n", "line 3: `aws.region` stands twice"),
     "a number as key": ("aws:\n  1: 2\n", "line 2: a key must be text"),
@@ -197,6 +290,12 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
         load(None, {"SSM_DEPLOY_TIMEOUTS_SCRIPT": "x"}, {})
 
 
+@pytest.mark.parametrize("flag", ["--wave", "--max-failures", "--ssh-port", "--ssh-connections"])
+def test_a_number_that_is_none_names_its_flag(flag: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{flag}: `{FLAGS[flag]}`: 'x' is no whole number$"):
+        load(None, {}, {flag: "x"})
+
+
 def test_a_mistake_in_a_flag_names_the_flag_and_not_the_file_it_beats(file: Path) -> None:
     assert complaint(file, "timeouts: {script: 5m}\n", timeout="x").startswith("--timeout: ")
 
@@ -212,6 +311,65 @@ def test_a_named_file_that_cannot_be_read_is_an_error(file: Path, name: str) -> 
     with pytest.raises(UsageError, match="cannot read") as caught:
         load(file.parent / name, {}, {})
     assert "--config" in caught.value.hint
+
+
+# -- options of OpenSSH
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Compression=yes", "Ciphers=+aes128-cbc,aes256-cbc", "ProxyCommand=ssh -W %h:%p gate", "IdentitiesOnly=yes",
+     "UserKnownHostsFile=~/.ssh/fleet /etc/none", "HostKeyAlias=fleet", "A=b=c"],
+)  # fmt: skip
+def test_an_option_is_taken_as_it_is(text: str) -> None:
+    assert SshOption.parse(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "=", "A", "A=", "A= ", "=b", "-oA=b", "A b=c", "A b", "A=b\n", "A=b\nStrictHostKeyChecking=no", "A=\0",
+     "A =b", "Ä=b"],
+)  # fmt: skip
+def test_anything_but_name_and_value_is_no_option(text: str) -> None:
+    with pytest.raises(ValueError, match="is no option such as"):
+        SshOption.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("StrictHostKeyChecking=no", "ssh.host_keys"),
+        ("stricthostkeychecking=off", "ssh.host_keys"),
+        ("UserKnownHostsFile=/dev/null", "ssh.host_keys"),
+        ('GlobalKnownHostsFile="/dev/null"', "ssh.host_keys"),
+        ("UserKnownHostsFile=~/.ssh/known_hosts None", "ssh.host_keys"),
+        ("NoHostAuthenticationForLocalhost=yes", "ssh.host_keys"),
+        ("BatchMode=no", "unattended"),
+        ("ControlPath=none", "unattended"),
+        ("ControlMaster=auto", "unattended"),
+        ("RequestTTY=force", "unattended"),
+        ("RemoteCommand=true", "unattended"),
+        ("LogLevel=DEBUG", "unattended"),
+        ("ServerAliveInterval=10", "unattended"),
+        ("ForwardAgent=yes", "unattended"),
+        ("LocalForward=80 web1:80", "unattended"),
+        ("PermitLocalCommand=yes", "on this machine"),
+        ("LocalCommand=id", "on this machine"),
+        ("HostName=web1", "-t ssh:HOST"),
+        ("User=root", "--ssh-user"),
+        ("Port=22", "--ssh-port"),
+        ("ProxyJump=gate", "ssh.jump"),
+        ("ConnectTimeout=0", "ssh.connect_timeout"),
+    ],
+)
+def test_an_option_that_would_break_what_a_run_promises_is_refused_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^the option {text.partition('=')[0]} cannot be given: .*{why}"):
+        SshOption.parse(text)
+
+
+def test_a_refused_option_names_the_flag() -> None:
+    with pytest.raises(UsageError, match=r"^--ssh-option: `ssh.options\[0\]`: the option BatchMode cannot be given"):
+        load(None, {}, {"--ssh-option": ("BatchMode=no",)})
 
 
 # -- the regions of a run
@@ -246,8 +404,8 @@ def test_anything_else_is_no_time_span(text: str) -> None:
         Seconds.parse(text)
 
 
-@given(st.one_of(st.text(), st.integers()), st.sampled_from([Seconds, DeliverySeconds]))
-def test_whatever_is_written_is_within_bounds_or_refused(text: str | int, kind: type[Seconds]) -> None:
+@given(st.one_of(st.text(), st.integers()), st.sampled_from([Seconds, DeliverySeconds, Number, Port]))
+def test_whatever_is_written_is_within_bounds_or_refused(text: str | int, kind: type[Seconds | Number]) -> None:
     try:
         span = kind.parse(text)
     except ValueError:

@@ -177,6 +177,29 @@ def test_the_targets_command_shows_how_each_is_reached(user: User) -> None:
     assert "no such instance" in rows[unknown]
 
 
+def test_the_targets_command_shows_hosts_beside_instances(user: User) -> None:
+    user.write("machines.txt", "\ufeff# ours\r\ndeploy@web1:2222\r\nweb2\r\n")
+    instance = user.account.instances[0]
+    done = user.run("targets", "-t", instance, "-t", "file:machines.txt", "--backend", "auto", "--ssh-user", "me")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [(row[0], row[-1]) for row in rows] == [
+        (instance, "ssm"),
+        ("ssh:deploy@web1:2222", "deploy@web1:2222"),
+        ("ssh:web2", "me@web2"),
+    ]
+
+
+def test_after_a_wave_with_too_many_failures_nothing_more_is_sent(user: User) -> None:
+    user.write("s.sh", "echo ran; exit 3\n")
+    done = user.run("upload-script", "s.sh", "-t", "all", "--wave", "1", "--max-failures", "0", "--output", "json")
+    assert done.returncode == 1
+    plan = events(done.stdout)[0]["plan"]
+    assert (plan["wave"], plan["max_failures"]) == (1, 0)
+    assert [end["status"] for end in ends(done.stdout).values()].count("failed") == 1
+    assert [end["status"] for end in ends(done.stdout).values()].count("skipped") == 2
+
+
 def test_without_a_target_and_a_terminal_it_asks_for_yes_and_shows_whom_it_would_mean(user: User) -> None:
     user.write("s.sh", "echo hello\n")
     done = user.run("upload-script", "s.sh")
@@ -360,8 +383,21 @@ BAD_INPUT = {
     "urls that would not live long enough": (["s.sh", "-t", "all", "--delivery-timeout", "8d"], 2, "--delivery role"),
     "a dry run without a target": (["s.sh", "-t", "tag:Role=nobody", "--dry-run"], 4, "no target"),
     "files that are not there": (["s.sh", "-t", "all", "--files", "nowhere"], 2, "nowhere"),
+    "failures are counted without waves": (["s.sh", "-t", "all", "--max-failures", "0"], 2, "--wave"),
+    "a wave that is no number": (["s.sh", "-t", "all", "--wave", "some"], 2, "--wave: `execution.wave`: 'some' is no"),
+    "a host without ssh": (["s.sh", "-t", "ssh:web1", "--backend", "ssm"], 2, "--backend auto"),
+    "a host in a rehearsal": (["s.sh", "-t", "ssh:web1", "--backend", "auto", "--sandbox"], 2, "no real machine"),
+    "ssh in a rehearsal": (["s.sh", "--backend", "ssh", "--sandbox-size", "1"], 2, "no real machine"),
+    "a host that is an option": (["s.sh", "-t", "ssh:-oProxyCommand=id"], 2, "names no host"),
+    "a missing inventory": (["s.sh", "-t", "file:missing", "--backend", "auto"], 2, "cannot read missing"),
+    "a missing key": (
+        ["s.sh", "-t", "ssh:web1", "--backend", "auto", "--ssh-key", "missing"], 2, "cannot read the key missing"
+    ),
+    "an option of ssh that must hold": (
+        ["s.sh", "-t", "ssh:web1", "--ssh-option", "StrictHostKeyChecking=no"], 2, "none may go unchecked"
+    ),
     "an option that does not exist": (["s.sh", "--nonsense"], 2, "--nonsense"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD_INPUT, ids=lambda case: case.replace(" ", "-"))

@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
     {"views", "ledger", "doctor", "iam", "sandbox"},
     {"backends", "targets", "staging"},
-    {"aws", "payload", "bundle", "config"},
+    {"aws", "payload", "bundle", "config", "inventory"},
     {"runner"},
     {"events"},
     {"model", "errors", "result", "selector", "__init__"},
@@ -124,6 +124,13 @@ def test_completing_a_command_line_imports_nothing_of_what_commands_do(typed: st
 
 def test_help_imports_nothing_of_what_commands_do() -> None:
     assert not HEAVY & loaded("from ssm_deployer.cli.main import run; run(['upload-script', '--help'])", {})
+
+
+@pytest.mark.parametrize("broken", [{}, {"AWS_PROFILE": "missing", "AWS_CONFIG_FILE": "/missing", "AWS_REGION": "\n"}])
+def test_hosts_alone_import_nothing_of_aws_whatever_is_set_for_it(broken: dict[str, str]) -> None:
+    modules = loaded("from ssm_deployer.cli.main import run; assert run(['targets', '-t', 'ssh:web1']) == 0", broken)
+    assert "ssm_deployer.targets.hosts" in modules
+    assert not {"boto3", "botocore", "s3transfer", "ssm_deployer.aws", "ssm_deployer.staging"} & modules
 
 
 def test_the_end_of_the_program_looks_for_no_garbage() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from moto import mock_aws
 from ssm_deployer.aws import Aws
 from ssm_deployer.errors import CloudError, UsageError
 from ssm_deployer.model import Target
-from ssm_deployer.selector import ALL, Selector, parse_selector
-from ssm_deployer.targets import Finder, Resolution, resolve
+from ssm_deployer.selector import Host, Selector, parse_selector
+from ssm_deployer.targets import AUTO, Choice, Resolution, resolve
+from ssm_deployer.targets.finder import Finder
+from ssm_deployer.targets.machines import HYBRID_BY_SSH
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
@@ -84,8 +87,8 @@ def agent(key: str, *, ping: str = "Online", minutes: float = 1, platform: str =
     }
 
 
-def found(aws: Aws, *selectors: str) -> Resolution:
-    return resolve([parse_selector(text) for text in selectors], [aws], NOW)
+def found(aws: Aws, *selectors: str, choice: Choice = AUTO) -> Resolution:
+    return resolve([parse_selector(text) for text in selectors], [aws], choice, NOW)
 
 
 def by_ids(*ids: str) -> list[dict[str, Any]]:
@@ -94,38 +97,6 @@ def by_ids(*ids: str) -> list[dict[str, Any]]:
 
 def agents_of(*ids: str) -> list[dict[str, Any]]:
     return [{"Key": "InstanceIds", "Values": list(ids)}]
-
-
-# -- what a user may write
-
-
-@pytest.mark.parametrize(
-    ("text", "selector"),
-    [
-        ("all", ALL),
-        ("i-0123abcd", Selector("id", ("i-0123abcd",))),
-        (i(1), Selector("id", (i(1),))),
-        (mi(1), Selector("id", (mi(1),))),
-        ("tag:Role=web", Selector("tag", ("web",), "Role")),
-        ("tag:Role=web,worker", Selector("tag", ("web", "worker"), "Role")),
-        ("tag:Role=,web,", Selector("tag", ("web",), "Role")),
-        ("tag:a b=x=y", Selector("tag", ("x=y",), "a b")),
-        ("tag:aws:autoscaling:groupName=ü\n", Selector("tag", ("ü\n",), "aws:autoscaling:groupName")),
-    ],
-)
-def test_a_target_is_an_id_a_tag_or_all(text: str, selector: Selector) -> None:
-    assert parse_selector(text) == selector
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "ALL", "web-1", "i-", "i-123", "i-0123456789ABCDEF0", f"{i(1)}\n", f" {i(1)}", f"{i(1)}0", "mi-0123abcd",
-     "tag:", "tag:Role", "tag:Role=", "tag:=web", "tag:Role=,", "tag:Role=,,", "Role=web"],
-)  # fmt: skip
-def test_anything_else_names_no_target(text: str) -> None:
-    with pytest.raises(UsageError, match="names no target") as caught:
-        parse_selector(text)
-    assert "tag:KEY=VALUE" in caught.value.hint
 
 
 # -- the calls
@@ -148,7 +119,7 @@ def test_each_region_is_asked_and_an_id_is_taken_where_it_is_found(aws: StubbedA
         asked.ec2(by_ids(i(1), i(2), i(3)), instance(key))
         asked.ssm(agents_of(i(1), i(2), i(3)), agent(key))
     selectors = [parse_selector(i(number)) for number in (1, 2, 3)]
-    targets = resolve(selectors, [aws, other], NOW).targets
+    targets = resolve(selectors, [aws, other], AUTO, NOW).targets
     assert [(target.id, target.region, target.reason) for target in targets] == [
         (i(1), "eu-west-1", ""),
         (i(2), "us-east-1", ""),
@@ -244,6 +215,7 @@ WHY_NOT: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
     "it is starting": (instance(i(1), "pending"), None, "the instance is pending"),
     "it has no agent": (instance(i(1)), None, "no SSM agent has registered"),
     "it runs Windows": (instance(i(1)), agent(i(1), platform="Windows"), "it runs Windows"),
+    "it runs Windows by the word of EC2": (instance(i(1)) | {"Platform": "windows"}, None, "it runs Windows"),
     "its agent is lost": (instance(i(1)), agent(i(1), ping="ConnectionLost", minutes=7.9), "silent for 7 minutes"),
     "its agent is inactive": (instance(i(1)), agent(i(1), ping="Inactive", minutes=90), "silent for 90 minutes"),
     "its agent is said to be online": (instance(i(1)), agent(i(1), minutes=15), "silent for 15 minutes"),
@@ -270,6 +242,188 @@ def test_an_agent_that_was_heard_lately_is_reached(aws: StubbedAws, changes: dic
     aws.ec2(by_ids(i(1)), instance(i(1)))
     aws.ssm(agents_of(i(1)), agent(i(1), **changes))
     assert found(aws, i(1)).targets[0].reason == ""
+
+
+# -- by SSM or by SSH
+
+SILENT = "its SSM agent has been silent for 90 minutes"
+NO_KEY = "there is no key for SSH to log in with"
+KEY = Choice(key=True)
+
+
+def listening(key: str, *, public: str = "", private: str = "", v6: str = "", **more: Any) -> dict[str, Any]:
+    addresses = {"PublicIpAddress": public, "PrivateIpAddress": private, "Ipv6Address": v6}
+    return instance(key) | {name: address for name, address in addresses.items() if address} | more
+
+
+def way(target: Target) -> str:
+    return target.reason or Host(target.address, target.user, target.port).selector if target.via != "ssm" else "ssm"
+
+
+LOST = agent(i(1), ping="ConnectionLost", minutes=90)
+BOTH = {"public": "54.0.0.1", "private": "10.0.0.1"}
+WAYS: dict[str, tuple[Choice, dict[str, Any], dict[str, Any] | None, str]] = {
+    "its agent is online": (KEY, BOTH, agent(i(1)), "ssm"),
+    "its agent is silent": (KEY, BOTH, LOST, "ssh:54.0.0.1"),
+    "it has no agent": (KEY, BOTH, None, "ssh:54.0.0.1"),
+    "it has no public address": (KEY, {"private": "10.0.0.1"}, None, "ssh:10.0.0.1"),
+    "it has an address of IPv6 alone": (KEY, {"v6": "2001:db8::1"}, None, "ssh:[2001:db8::1]"),
+    "the private address is wanted": (Choice(key=True, address="private"), BOTH, None, "ssh:10.0.0.1"),
+    "the public address is wanted": (Choice(key=True, address="public"), BOTH, None, "ssh:54.0.0.1"),
+    "a user and a port are set": (Choice(key=True, user="me", port=2222), BOTH, None, "ssh:me@54.0.0.1:2222"),
+    "there is no key": (AUTO, BOTH, LOST, f"{SILENT}; {NO_KEY}"),
+    "there is no address": (KEY, {}, LOST, f"{SILENT}; it has no address"),
+    "there is no public address but one is wanted": (
+        Choice(key=True, address="public"), {"private": "10.0.0.1"}, LOST, f"{SILENT}; it has no public address"
+    ),
+    "a tunnel needs no address": (Choice(key=True, tunnel="instance-connect"), {}, LOST, f"ssh:{i(1)}"),
+    "a tunnel beats an address": (Choice(key=True, tunnel="instance-connect"), BOTH, LOST, f"ssh:{i(1)}"),
+    "a tunnel needs a key": (Choice(tunnel="instance-connect"), BOTH, LOST, f"{SILENT}; {NO_KEY}"),
+    "only SSM is allowed": (Choice(key=True, backend="ssm"), BOTH, LOST, SILENT),
+    "it has Windows by the word of EC2": (
+        KEY, {**BOTH, "Platform": "windows"}, None, "it runs Windows; the payload is for POSIX shells"
+    ),
+    "it is stopped": (KEY, {**BOTH, "State": {"Name": "stopped"}}, LOST, "the instance is stopped"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WAYS, ids=lambda case: case.replace(" ", "-"))
+def test_ssm_is_taken_or_else_ssh_or_the_reasons_are_told_in_one_line(aws: StubbedAws, case: str) -> None:
+    choice, facts, ssm, expected = WAYS[case]
+    aws.ec2(by_ids(i(1)), listening(i(1), **facts))
+    aws.ssm(agents_of(i(1)), *([ssm] if ssm else []))
+    [target] = found(aws, i(1), choice=choice).targets
+    assert way(target) == expected
+    assert target.reachable == (target.via in {"ssm", "ssh"})
+
+
+def test_where_ssh_is_taken_it_is_told_why_ssm_was_not(aws: StubbedAws) -> None:
+    aws.ec2(by_ids(i(1), i(2)), listening(i(1), **BOTH), listening(i(2), **BOTH))
+    aws.ssm(agents_of(i(1), i(2)), LOST, agent(i(2)))
+    targets = found(aws, i(1), i(2), choice=KEY).targets
+    assert [(target.via, target.why) for target in targets] == [("ssh", SILENT), ("ssm", "")]
+    assert [target.address for target in targets] == ["54.0.0.1", ""]
+
+
+def test_a_hybrid_node_is_reached_by_ssm_alone(aws: StubbedAws) -> None:
+    aws.ssm(agents_of(mi(1)), agent(mi(1), ping="ConnectionLost", minutes=90) | {"IPAddress": "10.0.0.9"})
+    [target] = found(aws, mi(1), choice=KEY).targets
+    assert target.reason == f"{SILENT}; {HYBRID_BY_SSH}"
+
+
+BY_SSH = Choice(backend="ssh")
+
+
+def test_with_ssh_alone_ssm_is_not_asked_and_openssh_may_know_of_a_key(aws: StubbedAws) -> None:
+    aws.ec2(by_ids(i(1), i(2)), listening(i(1), **BOTH))
+    web: dict[str, Any] = {"private": "10.0.0.3", "Tags": [{"Key": "Role", "Value": "web"}]}
+    aws.ec2([{"Name": "tag:Role", "Values": ["web"]}, ALIVE], listening(i(3), **web))
+    targets = found(aws, i(1), i(2), mi(1), "tag:Role=web", choice=BY_SSH).targets
+    assert [(target.id, way(target), target.why) for target in targets] == [
+        (i(1), "ssh:54.0.0.1", ""),
+        (i(2), "no such instance in eu-west-1", ""),
+        (i(3), "ssh:10.0.0.3", ""),
+        (mi(1), f"{HYBRID_BY_SSH}, and --backend ssh leaves that out", ""),
+    ]
+
+
+def test_with_ssh_alone_all_is_every_running_instance_with_an_address(aws: StubbedAws) -> None:
+    aws.ec2([RUNNING], listening(i(1), **BOTH), listening(i(2)))
+    resolution = found(aws, "all", choice=BY_SSH)
+    assert [target.id for target in resolution.targets] == [i(1)]
+    assert [(target.id, target.reason) for target in resolution.left_out] == [(i(2), "it has no address")]
+
+
+# -- hosts
+
+
+def of_hosts(*selectors: str, choice: Choice = AUTO) -> Resolution:
+    return resolve([parse_selector(text) for text in selectors], [], choice, NOW)
+
+
+def test_a_host_is_reached_by_ssh_without_a_call_to_aws() -> None:
+    host = Target(id="ssh:deploy@web1:2222", via="ssh", address="web1", user="deploy", port=2222)
+    assert of_hosts("ssh:deploy@web1:2222") == Resolution(targets=(host,))
+
+
+def test_a_host_has_the_user_and_the_port_that_are_set_unless_it_names_its_own() -> None:
+    choice = Choice(user="me", port=22)
+    targets = of_hosts("ssh:web1", "ssh:you@[::1]:23", choice=choice).targets
+    assert [(target.id, way(target)) for target in targets] == [
+        ("ssh:web1", "ssh:me@web1:22"),
+        ("ssh:you@[::1]:23", "ssh:you@[::1]:23"),
+    ]
+
+
+def test_the_hosts_of_an_inventory_are_meant_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "machines.txt"
+    path.write_text("web2\nssh:web1\nweb2\n")
+    resolution = of_hosts(f"file:{path}", "ssh:web2", f"file:{path}")
+    assert [target.id for target in resolution.targets] == ["ssh:web1", "ssh:web2"]
+    assert resolution.notes == ()
+
+
+def test_an_inventory_that_is_wrong_is_told_before_aws_is_asked(tmp_path: Path, aws: StubbedAws) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        found(aws, i(1), f"file:{tmp_path}/missing")
+
+
+def test_one_login_by_two_names_is_one_target_and_two_users_are_two() -> None:
+    resolution = of_hosts("ssh:web1", "ssh:WEB1:22", "ssh:me@web1", "ssh:you@web1", choice=Choice(user="me"))
+    assert [target.id for target in resolution.targets] == ["ssh:web1", "ssh:you@web1"]
+    assert resolution.notes == (
+        "a machine with two names is deployed to once: ssh:WEB1:22 as ssh:web1, ssh:me@web1 as ssh:web1",
+    )
+
+
+def test_many_names_are_told_in_one_note() -> None:
+    resolution = of_hosts(*(f"ssh:{name}{number}:22" for number in range(7) for name in ("web", "WEB")))
+    assert len(resolution.targets) == 7
+    assert resolution.notes[0].endswith("ssh:WEB4:22 as ssh:web4:22 and 2 more")
+
+
+CARDS: dict[str, Any] = {
+    "PublicDnsName": "ec2-54-0-0-1.example", "PrivateDnsName": "IP-10-0-0-1.internal",
+    "NetworkInterfaces": [
+        {"PrivateIpAddress": "10.0.0.2", "PrivateDnsName": "", "Ipv6Addresses": [{"Ipv6Address": "2001:db8::1"}]}
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["54.0.0.1", "me@10.0.0.1:2222", "10.0.0.2", "[2001:db8::1]", "EC2-54-0-0-1.example", "ip-10-0-0-1.internal"],
+)
+def test_an_instance_that_is_named_by_an_address_too_is_deployed_to_once_by_ssm(aws: StubbedAws, host: str) -> None:
+    aws.ec2(by_ids(i(1)), listening(i(1), **BOTH, **CARDS))
+    aws.ssm(agents_of(i(1)), agent(i(1)))
+    resolution = found(aws, i(1), f"ssh:{host}")
+    assert [(target.id, target.via) for target in resolution.targets] == [(i(1), "ssm")]
+    assert resolution.notes == (f"a machine with two names is deployed to once: ssh:{host} as {i(1)}",)
+
+
+@pytest.mark.parametrize("choice", [AUTO, KEY])
+def test_where_ssm_is_no_way_the_login_that_was_named_stands_for_the_instance(aws: StubbedAws, choice: Choice) -> None:
+    aws.ec2(by_ids(i(1)), listening(i(1), **BOTH))
+    aws.ssm(agents_of(i(1)), LOST)
+    resolution = found(aws, i(1), "ssh:me@10.0.0.1", "ssh:54.0.0.1", "ssh:other", choice=choice)
+    assert [target.id for target in resolution.targets] == ["ssh:me@10.0.0.1", "ssh:other"]
+    assert resolution.notes == (
+        f"a machine with two names is deployed to once: {i(1)} as ssh:me@10.0.0.1, ssh:54.0.0.1 as ssh:me@10.0.0.1",
+    )
+
+
+def test_a_hybrid_node_that_is_named_by_its_address_too_is_deployed_to_once(aws: StubbedAws) -> None:
+    aws.ssm(agents_of(mi(1)), agent(mi(1)) | {"IPAddress": "10.0.0.9"})
+    assert [target.id for target in found(aws, mi(1), "ssh:10.0.0.9").targets] == [mi(1)]
+
+
+def test_what_all_leaves_out_may_be_named_by_its_address(aws: StubbedAws) -> None:
+    aws.ec2([RUNNING], listening(i(1), **BOTH))
+    aws.ssm([])
+    resolution = found(aws, "all", "ssh:10.0.0.1")
+    assert [target.id for target in resolution.targets] == ["ssh:10.0.0.1"]
+    assert [target.id for target in resolution.left_out] == [i(1)]
 
 
 # -- with EC2 as moto has it

@@ -385,6 +385,14 @@ def test_the_table_tells_how_each_target_is_reached_or_why_not() -> None:
     assert second == ["i-2", "stopped", "not", "reached:", "the", "instance", "is", "stopped"]
 
 
+def test_the_table_tells_whom_ssh_logs_in_as_where_and_why_it_is_not_ssm() -> None:
+    named = Target(id="ssh:web1", via="ssh", address="web1")
+    found = Target(id="i-1", via="ssh", address="::1", user="deploy", port=22, why="no SSM agent has registered")
+    _, first, second = (line.split() for line in shown(TargetsTable([named, found])).splitlines())
+    assert first == ["ssh:web1", "ssh", "web1"]
+    assert " ".join(second) == "i-1 ssh deploy@[::1]:22; not ssm: no SSM agent has registered"
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_screen_is_too_narrow_for_whole_ids_and_reasons(width: int) -> None:
     name = "production-webserver-eu-west-1a"

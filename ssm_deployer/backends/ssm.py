@@ -16,7 +16,7 @@ from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
 from ssm_deployer.payload import Recipe, Source, build, execution_timeout
 from ssm_deployer.staging import LONGEST_PRESIGN, Staging
-from ssm_deployer.targets import Finder
+from ssm_deployer.targets.finder import Finder
 
 BATCH = 50  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
 DOCUMENT = "AWS-RunShellScript"

@@ -30,6 +30,13 @@ from ssm_deployer.cli import options as shared
 @click.option("--upload-timeout", metavar="TIME", help="For a target to fetch the files. [default: 60s]")
 @click.option("--delivery-timeout", metavar="TIME", help="For SSM to reach a target. [default: 10m]")
 @click.option("--run-as", metavar="USER", help="Run the script as this user of the target. [default: root]")
+@click.option("--sudo", is_flag=True, help="Become root by sudo where SSH logs in as somebody else.")
+@click.option("--ssh-option", multiple=True, metavar="NAME=VALUE", help="As `ssh -o` takes it; repeatable.")
+@click.option("--ssh-connections", metavar="N", help="At the same time. [default: 32]")
+@click.option(
+    "--wave", metavar="N", help="Send to so many, and to the next when these are done. [default: to all at once]"
+)
+@click.option("--max-failures", metavar="N", help="Send no further wave if more have failed. [default: any number]")
 @click.option("--output", type=click.Choice(["auto", "plain", "json"]), default="auto", help="How to show the run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 import click
@@ -14,6 +14,7 @@ from ssm_deployer.errors import ExitCode
 from ssm_deployer.events import Event, Run, RunStarted, apply, begin, exit_status
 from ssm_deployer.model import Plan
 from ssm_deployer.runner import Backend, deploy
+from ssm_deployer.views.leaving import aftermath, left_at_once
 from ssm_deployer.views.lines import JsonView, PlainView
 from ssm_deployer.views.live import LiveView
 from ssm_deployer.views.report import report
@@ -38,7 +39,8 @@ def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) ->
         with suppress(RuntimeError):  # the signal may have come while something was written to the screen
             if isinstance(view, LiveView):
                 view.__exit__(None, None, None)
-        return "".join(f"{line}\n" for line in _still_running(runs, aws))
+        lines = left_at_once(runs[0], aws) if runs else ["left before anything was sent"]
+        return "".join(f"{line}\n" for line in lines)
 
     with unbroken(), Interrupts(leave) as interrupts:
         view = _view(screen, output, interrupts)
@@ -76,34 +78,5 @@ def _complain(run: Run, aws: str) -> None:
     if run.aborted is None or run.aborted.exit_code == ExitCode.INTERRUPTED:
         return
     click.echo(f"error: {run.aborted.message}", err=True)
-    if aws and run.handles:  # not the usual hint to run again: that would be a second start beside one that may go on
-        click.echo("  try: first find out what became of it; this shows and that stops what still runs:", err=True)
-        for line in _commands(run, aws):
-            click.echo(line, err=True)
-    elif run.aborted.hint:
-        click.echo(f"  try: {run.aborted.hint}", err=True)
-
-
-def _still_running(runs: list[Run], aws: str) -> Iterator[str]:
-    """What the user must know who leaves before the verdicts are there."""
-    if not runs:
-        yield "left before anything was sent"
-        return
-    run = runs[0]
-    if not aws:
-        yield "left at once; the sandbox ends with this"
-        return
-    still = [target for target in run.open if target in run.sent_at or target in run.intended]
-    yield f"left at once: {len(still)} of {len(run.invocations)} targets may still run the script"
-    if still:
-        yield from _commands(run, aws)
-    if run.intended:
-        yield f"  a request had no answer yet; its Comment would be: ssm-deploy {run.plan.run_id}"
-    if run.plan.staging:
-        yield f"  left in S3: {aws} s3 rm --recursive {run.plan.staging}"
-
-
-def _commands(run: Run, aws: str) -> Iterator[str]:
-    for handle in run.handles:
-        for verb in ("list-command-invocations", "cancel-command"):
-            yield f"  {aws} ssm {verb} --region {handle.region} --command-id {handle.command}"
+    for line in aftermath(run, aws):
+        click.echo(line, err=True)

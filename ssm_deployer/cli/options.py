@@ -32,7 +32,7 @@ where = _together(
         "selectors",
         multiple=True,
         metavar="TARGET",
-        help="i-…, mi-…, tag:KEY=VALUE[,VALUE] or all; repeatable.",
+        help="i-…, mi-…, tag:KEY=VALUE[,VALUE], all, ssh:[USER@]HOST[:PORT] or file:PATH; repeatable.",
     ),
     click.option("--region", multiple=True, metavar="REGION", help="Where the targets are; repeatable."),
     click.option("--profile", metavar="NAME", help="A profile of the AWS SDK."),
@@ -41,5 +41,11 @@ where = _together(
     click.option(
         "--sandbox-size", type=click.IntRange(1, 1000), metavar="N", help="Another number of instances; implies it."
     ),
+    click.option(
+        "--backend", type=click.Choice(["auto", "ssm", "ssh"]), help="By what. [default: SSM, or SSH where SSM cannot]"
+    ),
+    click.option("--ssh-user", metavar="USER", help="Whom SSH logs in as."),
+    click.option("--ssh-key", metavar="FILE", help="The private key to log in with."),
+    click.option("--ssh-port", metavar="PORT", help="Where SSH connects to."),
     verbose,
 )

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ssm_deployer import __version__, payload
-from ssm_deployer.backends.content import Content, Limits
-from ssm_deployer.backends.ssm import SsmBackend
+from ssm_deployer.backends.content import Content
 from ssm_deployer.bundle import Bundle, scan, shown
+from ssm_deployer.cli.backends import Ways, ways_to
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
@@ -20,7 +20,6 @@ from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
-from ssm_deployer.staging import Staging, bucket_region
 from ssm_deployer.targets import Resolution
 from ssm_deployer.views.table import plan_view
 
@@ -35,12 +34,12 @@ def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, A
         inputs=payload.inputs(arguments, _environment(options["environment"])),
         bundle=_bundle(options["files"], no_files=options["no_files"]),
     )
+    _check_waves(settings)
     with place(options, settings) as here:
-        _require_bucket(here.settings)
         resolution = here.resolve()
-        backend = _backend(here, content)
-        backend.check()
-        plan = _plan(here, resolution, backend, script, content.bundle)
+        run_id = new_run_id()
+        ways = ways_to(resolution.targets, here, run_id, content)
+        plan = _plan(here, resolution, run_id, script, ways, content.bundle)
         if options["dry_run"]:
             _show(plan, options["output"])
         _require_reachable(plan)
@@ -48,7 +47,7 @@ def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, A
             return 0
         if not here.selectors and not options["yes"]:
             _ask(plan)
-        return drive(plan, {"ssm": backend}, options["output"], here.aws_command)
+        return drive(plan, ways.backends, options["output"], here.aws_command)
 
 
 def read_script(path: Path) -> bytes:
@@ -89,51 +88,19 @@ def _bundle(folder: Path | None, *, no_files: bool) -> Bundle | None:
     return scan(folder or DEFAULT_FILES)
 
 
-def _require_bucket(settings: Settings) -> None:
-    if not settings.staging.bucket:
+def _check_waves(settings: Settings) -> None:
+    if settings.execution.max_failures is not None and not settings.execution.wave:
         raise UsageError(
-            "no S3 bucket is set for the files to wait in",
-            "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
+            "--max-failures stops the waves that are to come, and there are none",
+            "give --wave N, or set execution.wave; without it everything is sent at once",
         )
 
 
-def _backend(here: Place, content: Content) -> SsmBackend:
-    settings = here.settings
-    run_id = new_run_id()
-    folder = f"{settings.staging.prefix}/{run_id}".lstrip("/")
-    s3 = _bucket_client(here, settings.staging.bucket)
-    staging = Staging(s3, settings.staging.bucket, folder, kms_key=settings.staging.kms_key)
-    return SsmBackend(here.regions, staging, run_id, content, _limits(settings))
-
-
-def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.client
-    """Make a client of the bucket's region, which must be one that the run is for."""
-    actual = bucket_region(here.regions[0].client("s3"), bucket)
-    for aws in here.regions:
-        if aws.region == actual:
-            return aws.client("s3")
-    names = ", ".join(aws.region for aws in here.regions)
-    raise UsageError(
-        f"the bucket {bucket} is in {actual}, the targets are in {names}",
-        f"name a bucket in {names} with --bucket or staging.bucket",
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        script=settings.timeouts.script,
-        fetch=settings.timeouts.upload,
-        delivery=settings.timeouts.delivery,
-        grace=settings.execution.grace,
-        run_as=settings.execution.run_as,
-        by_role=settings.staging.delivery == "role",
-    )
-
-
-def _plan(here: Place, resolution: Resolution, backend: SsmBackend, script: Path, bundle: Bundle | None) -> Plan:
+def _plan(here: Place, resolution: Resolution, run_id: str, script: Path, ways: Ways, bundle: Bundle | None) -> Plan:
     rehearsal = (here.rehearsal,) if here.rehearsal else ()
+    execution = here.settings.execution
     return Plan(
-        run_id=backend.run_id,
+        run_id=run_id,
         regions=tuple(aws.region for aws in here.regions),
         script=shown(os.fsencode(script)),
         targets=resolution.targets,
@@ -141,8 +108,10 @@ def _plan(here: Place, resolution: Resolution, backend: SsmBackend, script: Path
         files=shown(os.fsencode(bundle.folder)) if bundle else "",
         file_count=bundle.count if bundle else 0,
         file_bytes=bundle.unpacked_size if bundle else 0,
-        staging=backend.staging.location,
+        staging=ways.staging,
         notes=(*rehearsal, *resolution.notes, *(bundle.notes if bundle else ())),
+        wave=int(execution.wave),  # what is written as JSON is plain
+        max_failures=None if execution.max_failures is None else int(execution.max_failures),
     )
 
 
@@ -150,7 +119,7 @@ def _require_reachable(plan: Plan) -> None:
     if any(target.reachable for target in plan.targets):
         return
     if not plan.targets:
-        left_out = f"; {len(plan.left_out)} run without SSM" if plan.left_out else ""
+        left_out = f"; {len(plan.left_out)} are not reached" if plan.left_out else ""
         names = ", ".join(plan.regions)
         raise NoTargets(
             f"no target in {names}{left_out}", "`ssm-deploy targets` shows what there is; -t or --region choose"

@@ -5,24 +5,31 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ssm_deployer import config
-from ssm_deployer.aws import Aws
+from ssm_deployer.cli.keys import check_login, has_key, user_home
 from ssm_deployer.cli.options import SANDBOX_SIZE
 from ssm_deployer.config import Settings
+from ssm_deployer.errors import UsageError
 from ssm_deployer.selector import ALL, Selector, parse_selector
-from ssm_deployer.targets import Resolution, resolve
+from ssm_deployer.targets import Choice, Resolution, in_aws, resolve
 from ssm_deployer.views.words import count
+
+if TYPE_CHECKING:
+    from ssm_deployer.aws import Aws
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a command works: the settings in force, the identity in each region, who is meant, is it a rehearsal."""
+    """Where a command works: the settings in force, the identity in each region, who is meant, is it a rehearsal.
+
+    There is no region where AWS has nothing to do with it.
+    """
 
     settings: Settings
-    regions: tuple[Aws, ...]
+    regions: tuple["Aws", ...]
     selectors: tuple[Selector, ...]
     rehearsal: str = ""
 
@@ -35,8 +42,28 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return f"aws{profile}"
 
     def resolve(self) -> Resolution:
-        """Find the targets."""
-        return resolve(self.selectors or (ALL,), self.regions)
+        """Find the targets, and the way to each.
+
+        Raises:
+            UsageError: an inventory is wrong, or SSH lacks something that it needs.
+            CloudError: AWS refused or did not answer.
+        """
+        resolution = resolve(self.selectors or (ALL,), self.regions, self.choice)
+        check_login(self.settings, resolution.targets)
+        return resolution
+
+    @property
+    def choice(self) -> Choice:
+        """What the settings leave to choose for each target."""
+        settings = self.settings
+        return Choice(
+            backend=settings.execution.backend,
+            user=str(settings.aws.username),  # plain, since targets are written as JSON
+            port=int(settings.ssh.port),
+            address=settings.ssh.address,
+            tunnel=settings.ssh.tunnel,
+            key=has_key(settings, os.environ, user_home()),
+        )
 
 
 def settings_from(options: Mapping[str, Any]) -> Settings:
@@ -48,17 +75,57 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 @contextmanager
 def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
-    """Connect to the AWS account that the settings name, or start a throw-away one for as long as this lasts."""
+    """Connect to the AWS account that the settings name, or start a throw-away one for as long as this lasts.
+
+    Raises:
+        UsageError: the targets, the backend and a rehearsal do not go together.
+    """
     selectors = tuple(parse_selector(text) for text in options["selectors"])
-    if not (options["sandbox"] or options["sandbox_size"]):
-        chosen = selectors or tuple(parse_selector(str(text)) for text in settings.targets)
-        regions = tuple(Aws(settings.aws.profile, region) for region in settings.run_regions or ("",))
-        yield Place(settings=settings, regions=regions, selectors=chosen)
+    if options["sandbox"] or options["sandbox_size"]:
+        _check_rehearsal(selectors, settings)
+        with _rehearsal(options["sandbox_size"] or SANDBOX_SIZE, selectors, settings) as here:
+            yield here
         return
+    chosen = selectors or tuple(parse_selector(text) for text in settings.targets)
+    _check_backend(chosen, settings)
+    yield Place(settings=settings, regions=tuple(_regions(chosen, settings)), selectors=chosen)
+
+
+def _regions(selectors: tuple[Selector, ...], settings: Settings) -> Iterator["Aws"]:
+    if in_aws(selectors or (ALL,)):
+        from ssm_deployer.aws import Aws  # noqa: PLC0415 - boto3 takes long, and SSH alone does without
+
+        yield from (Aws(settings.aws.profile, region) for region in settings.run_regions or ("",))
+
+
+def _hosts(selectors: tuple[Selector, ...]) -> str:
+    """What names machines by their addresses, as the user would write it."""
+    kinds = {"ssh": "", "file": "file:"}
+    named = (f"{kinds[each.kind]}{each.values[0]}" for each in selectors if each.kind in kinds)
+    return next(named, "")
+
+
+def _check_backend(selectors: tuple[Selector, ...], settings: Settings) -> None:
+    named = _hosts(selectors)
+    if named and settings.execution.backend == "ssm":
+        raise UsageError(f"{named} is reached by SSH, and --backend ssm leaves that out", "give --backend auto")
+
+
+def _check_rehearsal(selectors: tuple[Selector, ...], settings: Settings) -> None:
+    named = _hosts(selectors) or ("--backend ssh" if settings.execution.backend == "ssh" else "")
+    if named:
+        raise UsageError(
+            f"{named} does not go with --sandbox: a rehearsal touches no real machine",
+            "rehearse with -t all and --backend ssm",
+        )
+
+
+@contextmanager
+def _rehearsal(size: int, selectors: tuple[Selector, ...], settings: Settings) -> Iterator[Place]:
+    from ssm_deployer.aws import Aws  # noqa: PLC0415 - as above
     from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich is 40 ms that only this needs here
     from ssm_deployer.sandbox import launch  # noqa: PLC0415 - it needs the extra `sandbox`
 
-    size = options["sandbox_size"] or SANDBOX_SIZE
     with ExitStack() as held:
         instances = count(size, "instance")
         with console(stderr=True).status(f"starting a sandbox of {instances}"):
@@ -68,11 +135,20 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
             credentials=(account.access_key, account.secret_key),
             endpoint_url=account.endpoint_url,
         )
-        # Buckets, keys and ids of the real account mean nothing in this one.
-        staging = msgspec.structs.replace(settings.staging, bucket=account.bucket, kms_key="")
         yield Place(
-            settings=msgspec.structs.replace(settings, staging=staging),
+            settings=_rehearsed(settings, account.bucket),
             regions=(aws,),
             selectors=selectors or (ALL,),
             rehearsal=f"rehearsal in a sandbox of {instances} ({launch.isolation(account)})",
         )
+
+
+def _rehearsed(settings: Settings, bucket: str) -> Settings:
+    replace = msgspec.structs.replace
+    # Buckets, keys and ids of the real account mean nothing in the other one; its instances' addresses are made up, and
+    # may be those of real machines.
+    return replace(
+        settings,
+        staging=replace(settings.staging, bucket=bucket, kms_key=""),
+        execution=replace(settings.execution, backend="ssm"),
+    )

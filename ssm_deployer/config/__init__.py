@@ -6,6 +6,6 @@ The file's own keys are the fields of `Settings` and its parts; the commented te
 
 from ssm_deployer.config.file import TEMPLATE
 from ssm_deployer.config.load import ENVIRONMENT, FLAGS, load
-from ssm_deployer.config.settings import Settings, StagingSettings
+from ssm_deployer.config.settings import Settings, Ssh, StagingSettings
 
-__all__ = ["ENVIRONMENT", "FLAGS", "TEMPLATE", "Settings", "StagingSettings", "load"]
+__all__ = ["ENVIRONMENT", "FLAGS", "TEMPLATE", "Settings", "Ssh", "StagingSettings", "load"]

@@ -8,17 +8,11 @@ from typing import Any
 import msgspec
 
 from ssm_deployer.config.file import read
-from ssm_deployer.config.settings import (
-    AwsSettings,
-    Execution,
-    Prefix,
-    Seconds,
-    SelectorText,
-    Settings,
-    StagingSettings,
-    Timeouts,
-)
+from ssm_deployer.config.settings import Settings
+from ssm_deployer.config.values import Number, Seconds
 from ssm_deployer.errors import UsageError
+
+_SECTIONS = ("aws", "staging", "timeouts", "execution", "ssh")
 
 # What stands in the environment for a key of the file. The AWS SDK's own names count too, below ours.
 ENVIRONMENT = {
@@ -26,16 +20,13 @@ ENVIRONMENT = {
     "AWS_REGION": "aws.region",
     **{
         f"SSM_DEPLOY_{section}_{field}".upper(): f"{section}.{field}"
-        for section, kind in (
-            ("aws", AwsSettings),
-            ("staging", StagingSettings),
-            ("timeouts", Timeouts),
-            ("execution", Execution),
-        )
-        for field in kind.__struct_fields__
+        for section in _SECTIONS
+        for field in getattr(Settings(), section).__struct_fields__
     },
 }
-
+_WORDS: Mapping[str, bool] = {
+    "1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False
+}  # fmt: skip
 
 # The flags that set a key of the file, too.
 FLAGS = {
@@ -47,6 +38,15 @@ FLAGS = {
     "--upload-timeout": "timeouts.upload",
     "--delivery-timeout": "timeouts.delivery",
     "--run-as": "execution.run_as",
+    "--backend": "execution.backend",
+    "--wave": "execution.wave",
+    "--max-failures": "execution.max_failures",
+    "--ssh-user": "aws.username",
+    "--ssh-key": "aws.private_ssh_key_path",
+    "--ssh-port": "ssh.port",
+    "--ssh-option": "ssh.options",
+    "--ssh-connections": "ssh.connections",
+    "--sudo": "ssh.sudo",
 }
 
 
@@ -69,10 +69,12 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     if flags.get("--region"):
         environment = {name: value for name, value in environment.items() if ENVIRONMENT.get(name) != "aws.region"}
         _put(tree, "aws.region", "")
+    if flags.get("--ssh-key"):
+        _put(tree, "ssh.key", "")  # who names a key wants no other
     for names, values in ((ENVIRONMENT, environment), (FLAGS, flags)):
         for name, key in names.items():
             if values.get(name):
-                _put(tree, key, values[name])
+                _put(tree, key, _typed(key, values[name]))
                 origins[key] = name
     try:
         return msgspec.convert(tree, Settings, dec_hook=_decode)
@@ -80,12 +82,23 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         raise UsageError(*_explain(str(error), origins)) from error
 
 
-def _decode(kind: type[Seconds | SelectorText | Prefix], value: object) -> object:
+def _decode(kind: Any, value: object) -> object:  # noqa: ANN401 - one of those in values.py
     if isinstance(value, str):
         return kind.parse(value)
-    if issubclass(kind, Seconds) and isinstance(value, int):
+    if issubclass(kind, Number | Seconds) and isinstance(value, int):
         return kind.parse(value)
     raise ValueError(f"Expected {kind.wanted}, got {type(value).__name__}")
+
+
+def _typed(key: str, value: object) -> object:
+    """What a text of the environment is where the file would have a yes or no, or a list."""
+    section, _, field = key.partition(".")
+    default = getattr(getattr(Settings(), section), field, None)
+    if isinstance(value, str) and isinstance(default, bool):
+        return _WORDS.get(value.lower(), value)
+    if isinstance(value, str) and isinstance(default, tuple):
+        return value.split()
+    return value
 
 
 def _put(tree: dict[str, Any], key: str, value: object) -> None:
@@ -107,7 +120,7 @@ def _explain(message: str, origins: Mapping[str, str]) -> tuple[str, str]:
         section, key = key, f"{key}.{unknown[1]}".lstrip(".")
         where = origins.get(key, "the settings")
         return f"{where}: `{key}` is no setting", f"known there: {', '.join(_fields(section))}"
-    where = origins.get(key, "the settings")
+    where = origins.get(key) or origins.get(key.partition("[")[0], "the settings")
     hint = "`ssm-deploy help upload-script` has examples" if where in FLAGS else "`ssm-deploy init` writes an example"
     return f"{where}: `{key}`: {problem[:1].lower()}{problem[1:]}", hint
 

@@ -1,83 +1,23 @@
 """Everything that can be set, as validated values."""
 
-import re
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
-from ssm_deployer.errors import UsageError
-from ssm_deployer.selector import parse_selector
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Seconds(int):
-    """A time span in whole seconds, written `90`, `90s`, `5m`, `2h` or `1d`, between `least` and `most`."""
-
-    least: ClassVar[int] = 1
-    wanted: ClassVar[str] = "a time span such as 90s, 5m or 2h"
-    most: ClassVar[int] = 172_800  # what SSM's agent allows a command; it turns anything longer into 3,600 silently
-
-    @classmethod
-    def parse(cls, text: str | int) -> Self:
-        """Read what a user wrote.
-
-        Raises:
-            ValueError: it is no time span, or out of bounds.
-        """
-        match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(text).strip())
-        if isinstance(text, bool) or match is None:
-            raise ValueError(f"{text!r} is no time span such as 90s, 5m or 2h")
-        span = cls(int(match[1]) * _UNITS[match[2]])
-        if not cls.least <= span <= cls.most:
-            raise ValueError(f"{text!r} is not between {cls.least} and {cls.most} seconds")
-        return span
-
-
-class DeliverySeconds(Seconds):
-    """How long SSM may try to reach a target."""
-
-    # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html, TimeoutSeconds
-    least = 30
-    most = 2_592_000
-
-
-class SelectorText(str):
-    """A selector as it was written, known to be one."""
-
-    __slots__ = ()
-    wanted: ClassVar[str] = "text such as tag:Role=web"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read what a user wrote.
-
-        Raises:
-            ValueError: it is no selector.
-        """
-        try:
-            parse_selector(text)
-        except UsageError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
-        return cls(text)
-
-
-class Prefix(str):
-    """The folder of a bucket that the runs have theirs in."""
-
-    __slots__ = ()
-    wanted: ClassVar[str] = "text such as ssm-deploy"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read what a user wrote.
-
-        Raises:
-            ValueError: clients that normalise URLs could not fetch from there.
-        """
-        if {".", ".."} & set(text.split("/")):
-            raise ValueError(f"{text!r} has `.` or `..` between slashes")
-        return cls(text.strip("/"))
+from ssm_deployer.config.ssh_option import SshOption
+from ssm_deployer.config.values import (
+    Connections,
+    ConnectSeconds,
+    DeliverySeconds,
+    Jump,
+    KeyPath,
+    Number,
+    Port,
+    Prefix,
+    Seconds,
+    SelectorText,
+    UserName,
+)
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,9 +27,9 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class AwsSettings(_Section, frozen=True):
     """Who asks, and where. The user name and the keys are for machines that only SSH reaches."""
 
-    username: str = ""
-    private_ssh_key_path: str = ""
-    public_ssh_key_path: str = ""
+    username: UserName = UserName()
+    private_ssh_key_path: KeyPath = KeyPath()
+    public_ssh_key_path: KeyPath = KeyPath()
     profile: str = ""
     region: str = ""
 
@@ -112,10 +52,30 @@ class Timeouts(_Section, frozen=True):
 
 
 class Execution(_Section, frozen=True):
-    """How the script runs on a target."""
+    """How the targets are reached, and how the script runs on them."""
 
     run_as: str = ""
     grace: Seconds = Seconds(10)
+    backend: Literal["auto", "ssm", "ssh"] = "auto"
+    wave: Number = Number()
+    max_failures: Number | None = None
+
+
+class Ssh(_Section, frozen=True):
+    """How SSH reaches the machines that SSM does not; port 0 and what is empty are left to OpenSSH's own settings."""
+
+    port: Port = Port()
+    options: tuple[SshOption, ...] = ()
+    address: Literal["", "public", "private"] = ""
+    jump: Jump = Jump()
+    connections: Connections = Connections(32)
+    connect_timeout: ConnectSeconds = ConnectSeconds(15)
+    transfer: Literal["stream", "scp"] = "stream"
+    host_keys: Literal["strict", "accept-new"] = "strict"
+    key: Literal["", "ephemeral"] = ""
+    tunnel: Literal["", "instance-connect", "session-manager"] = ""
+    key_exchange: Literal["default", "fast"] = "default"
+    sudo: bool = False
 
 
 class Settings(_Section, frozen=True):
@@ -127,6 +87,7 @@ class Settings(_Section, frozen=True):
     targets: tuple[SelectorText, ...] = ()
     timeouts: Timeouts = Timeouts()
     execution: Execution = Execution()
+    ssh: Ssh = Ssh()
 
     @property
     def region_names(self) -> tuple[str, ...]:

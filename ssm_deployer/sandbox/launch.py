@@ -151,6 +151,8 @@ def exports(account: Account) -> Mapping[str, str]:
         "AWS_REGION": account.region,
         "AWS_DEFAULT_REGION": account.region,
         "SSM_DEPLOY_STAGING_BUCKET": account.bucket,
+        # The instances' public addresses are made up, and may be those of real machines: none is to be tried by SSH.
+        "SSM_DEPLOY_EXECUTION_BACKEND": "ssm",
     }
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm_deployer.model import Plan, Target
+from ssm_deployer.selector import Host
 from ssm_deployer.views.words import count, one_line, run_line, size
 
 UNBOUNDED = 10_000
@@ -59,7 +60,12 @@ def _cell(text: str) -> Text:
 
 
 def _reach(target: Target) -> Text:
-    return Text(target.via) if target.reachable else Text(f"not reached: {target.reason}", style="yellow")
+    if not target.reachable:
+        return Text(f"not reached: {target.reason}", style="yellow")
+    if target.via != "ssh":
+        return Text(target.via)
+    login = f"ssh {one_line(Host(target.address, target.user, target.port).login)}"
+    return Text(f"{login}; not ssm: {target.why}" if target.why else login)
 
 
 def plan_view(plan: Plan) -> RenderableType:

@@ -75,6 +75,7 @@ def test_exports_are_what_any_aws_client_reads() -> None:
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "SSM_DEPLOY_STAGING_BUCKET": "bucket",
+        "SSM_DEPLOY_EXECUTION_BACKEND": "ssm",
     }
 
 

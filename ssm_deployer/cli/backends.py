@@ -1,0 +1,116 @@
+"""The backends that a plan needs, each made of the settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ssm_deployer.backends.access import Plain
+from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.openssh import Login
+from ssm_deployer.cli.keys import key_file
+from ssm_deployer.cli.wire import Place
+from ssm_deployer.config import Settings
+from ssm_deployer.errors import UsageError
+from ssm_deployer.model import Target
+from ssm_deployer.runner import Backend
+
+if TYPE_CHECKING:
+    from ssm_deployer.backends.ssh import SshBackend  # type: ignore[import-not-found]
+    from ssm_deployer.backends.ssm import SsmBackend
+
+# Both are imported when they are needed: boto3 takes long, and SSH alone does without.
+
+
+class Ways(msgspec.Struct, frozen=True, kw_only=True):
+    """How a plan's targets are reached: the backends by `Target.via`, and where content waits in S3, if it does."""
+
+    backends: Mapping[str, Backend]
+    staging: str = ""
+
+
+def ways_to(targets: Sequence[Target], here: Place, run_id: str, content: Content) -> Ways:
+    """Make the backends that these targets need, and check that each could do its work.
+
+    Raises:
+        UsageError: settings that one of them needs are missing or wrong.
+        CloudError: AWS refused or did not answer.
+    """
+    needed = {target.via for target in targets}
+    backends: dict[str, Backend] = {}
+    staging = ""
+    if "ssm" in needed:
+        ssm = _ssm_backend(here, run_id, content)
+        backends["ssm"], staging = ssm, ssm.staging.location
+    if "ssh" in needed:
+        backends["ssh"] = _ssh_backend(here.settings, run_id, content)
+    return Ways(backends=backends, staging=staging)
+
+
+def _ssm_backend(here: Place, run_id: str, content: Content) -> "SsmBackend":
+    from ssm_deployer.backends.ssm import SsmBackend  # noqa: PLC0415 - see above
+    from ssm_deployer.staging import Staging  # noqa: PLC0415
+
+    wanted = here.settings.staging
+    if not wanted.bucket:
+        raise UsageError(
+            "no S3 bucket is set for the files to wait in",
+            "give --bucket, or set staging.bucket in config.yaml; `aws s3 mb s3://NAME` makes one",
+        )
+    folder = f"{wanted.prefix}/{run_id}".lstrip("/")
+    staging = Staging(_bucket_client(here, wanted.bucket), wanted.bucket, folder, kms_key=wanted.kms_key)
+    backend = SsmBackend(here.regions, staging, run_id, content, limits(here.settings))
+    backend.check()
+    return backend
+
+
+def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.client
+    """Make a client of the bucket's region, which must be one that the run is for."""
+    from ssm_deployer.staging import bucket_region  # noqa: PLC0415 - see above
+
+    actual = bucket_region(here.regions[0].client("s3"), bucket)
+    for aws in here.regions:
+        if aws.region == actual:
+            return aws.client("s3")
+    names = ", ".join(aws.region for aws in here.regions)
+    raise UsageError(
+        f"the bucket {bucket} is in {actual}, the targets are in {names}",
+        f"name a bucket in {names} with --bucket or staging.bucket",
+    )
+
+
+def _ssh_backend(settings: Settings, run_id: str, content: Content) -> "SshBackend":
+    from ssm_deployer.backends.ssh import SshBackend  # noqa: PLC0415 - see above
+
+    patience = msgspec.structs.replace(limits(settings), delivery=settings.ssh.connect_timeout, by_role=False)
+    return SshBackend(run_id, content, patience, login(settings), Plain())
+
+
+def limits(settings: Settings) -> Limits:
+    """How the payload runs on a target that SSM reaches."""
+    return Limits(
+        script=settings.timeouts.script,
+        fetch=settings.timeouts.upload,
+        delivery=settings.timeouts.delivery,
+        grace=settings.execution.grace,
+        run_as=settings.execution.run_as,
+        by_role=settings.staging.delivery == "role",
+    )
+
+
+def login(settings: Settings) -> Login:
+    """How SSH logs in."""
+    ssh = settings.ssh
+    return Login(
+        user=settings.aws.username,
+        key=key_file(settings),
+        port=ssh.port,
+        options=ssh.options,
+        jump=ssh.jump,
+        connections=ssh.connections,
+        connect_timeout=ssh.connect_timeout,
+        transfer=ssh.transfer,
+        host_keys=ssh.host_keys,
+        key_exchange=ssh.key_exchange,
+        sudo=ssh.sudo,
+    )

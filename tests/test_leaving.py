@@ -1,0 +1,125 @@
+"""What is told of a run that ends before its targets do."""
+
+from fakes import RUN_ID, make_plan, succeeded
+from msgspec.structs import replace
+
+from ssm_deployer.events import (
+    Event,
+    InvocationChanged,
+    Run,
+    RunAborted,
+    RunStarted,
+    SendIntended,
+    Sent,
+    StagingFinished,
+    replay,
+)
+from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
+from ssm_deployer.views.leaving import aftermath, left_at_once
+
+WEB = Target(id="ssh:web1", via="ssh", address="web1")
+DB = Target(id="ssh:db1", via="ssh", address="db1")
+SHOW = "  aws ssm list-command-invocations --region eu-west-1 --command-id c-1"
+STOP = "  aws ssm cancel-command --region eu-west-1 --command-id c-1"
+ABORTED = RunAborted(time=9, message="the network is gone", hint="run again", exit_code=3)
+
+
+def plan(*, staging: str = "", ssh: tuple[Target, ...] = (WEB, DB), ssm: tuple[str, ...] = ("i-1",)) -> Plan:
+    made = make_plan(*ssm)
+    return replace(made, targets=(*made.targets, *ssh), staging=staging)
+
+
+def by_ssm() -> list[Event]:
+    return [
+        SendIntended(time=1, targets=("i-1",)),
+        Sent(time=2, handle=Handle(command="c-1", region="eu-west-1", targets=("i-1",))),
+    ]
+
+
+def by_ssh(*targets: str) -> list[Event]:
+    return [
+        SendIntended(time=1, targets=targets),
+        Sent(time=2, handle=Handle(command="r-1", via="ssh", targets=targets)),
+    ]
+
+
+def run_of(plan: Plan, *events: Event) -> Run:
+    return replay([RunStarted(time=0, plan=plan, version="1"), StagingFinished(time=1, location="", size=1), *events])
+
+
+def change(invocation: Invocation) -> Event:
+    return InvocationChanged(time=3, invocation=invocation)
+
+
+UNKNOWN = Invocation(target="ssh:web1", status=Status.UNKNOWN)
+
+
+# -- who leaves at once
+
+
+def test_who_leaves_ssm_is_told_what_shows_and_stops_the_command_and_what_is_left_in_s3() -> None:
+    run = run_of(plan(staging="s3://b/r/", ssh=()), *by_ssm())
+    assert list(left_at_once(run, "aws")) == [
+        "left at once: 1 of 1 targets may still run the script",
+        SHOW,
+        STOP,
+        "  left in S3: aws s3 rm --recursive s3://b/r/",
+    ]
+
+
+def test_who_leaves_ssh_is_told_that_the_script_runs_on_and_of_no_command_of_aws() -> None:
+    run = run_of(plan(ssm=()), *by_ssh("ssh:web1", "ssh:db1"), change(succeeded("ssh:db1")))
+    assert list(left_at_once(run, "aws")) == [
+        "left at once: 1 of 2 targets may still run the script",
+        "  by SSH: the script runs on to its end on 1 target; the connection is closed",
+    ]
+
+
+def test_who_leaves_both_is_told_of_both() -> None:
+    run = run_of(plan(), *by_ssm(), *by_ssh("ssh:web1", "ssh:db1"))
+    assert list(left_at_once(run, "aws")) == [
+        "left at once: 3 of 3 targets may still run the script",
+        SHOW,
+        STOP,
+        "  by SSH: the script runs on to its end on 2 targets; the connection is closed",
+    ]
+
+
+def test_a_request_without_an_answer_has_a_comment_at_ssm_alone() -> None:
+    comment = f"  a request had no answer yet; its Comment would be: ssm-deploy {RUN_ID}"
+    assert comment in list(left_at_once(run_of(plan(), SendIntended(time=1, targets=("i-1",))), "aws"))
+    told = list(left_at_once(run_of(plan(), SendIntended(time=1, targets=("ssh:web1",))), "aws"))
+    assert comment not in told
+    assert told[1:] == ["  by SSH: the script runs on to its end on 1 target; the connection is closed"]
+
+
+def test_who_leaves_before_anything_was_sent_is_told_of_nothing_that_runs() -> None:
+    assert list(left_at_once(run_of(plan()), "aws")) == ["left at once: 0 of 3 targets may still run the script"]
+
+
+def test_a_rehearsal_leaves_nothing() -> None:
+    assert list(left_at_once(run_of(plan(), *by_ssm()), "")) == ["left at once; the sandbox ends with this"]
+
+
+# -- who is left
+
+
+def test_after_an_end_before_anything_was_sent_the_usual_remedy_holds() -> None:
+    assert list(aftermath(run_of(plan(), ABORTED), "aws")) == ["  try: run again"]
+    assert not list(aftermath(run_of(plan(), replace(ABORTED, hint="")), "aws"))
+    assert not list(aftermath(run_of(plan()), "aws"))
+
+
+def test_after_an_end_in_the_middle_it_is_told_how_to_find_out() -> None:
+    run = run_of(plan(), *by_ssm(), ABORTED)
+    shows = "  try: first find out what became of it; this shows and that stops what still runs:"
+    assert list(aftermath(run, "aws")) == [shows, SHOW, STOP]
+    assert list(aftermath(run, "")) == ["  try: run again"]
+
+
+def test_after_an_end_in_the_middle_of_ssh_it_is_told_that_the_script_runs_on() -> None:
+    ended = (change(UNKNOWN), change(succeeded("ssh:db1")))
+    assert list(aftermath(run_of(plan(ssm=()), *by_ssh("ssh:web1", "ssh:db1"), *ended, ABORTED), "aws")) == [
+        "  try: first find out what became of it, and run again only then",
+        "  by SSH: the script runs on to its end on 1 target; the connection is closed",
+    ]
