@@ -15,12 +15,12 @@ PARTS = {
     "ssh-rsa": 3,
 }
 # cloud-init prints the lines as they are, through logger (`<14>Jan  6 15:27:31 ec2: `), or into the journal, which puts
-# `[   28.310] cloud-init[1278]: ` before them. Nothing else may stand there: what other programs log is words of
-# strangers, who could write a block of their own into it (`Invalid user …`).
+# `[   28.310] cloud-init[1278]: ` before them; or both. Nothing else may stand there: what other programs log is words
+# of strangers, who could write a block of their own into it (`Invalid user …`).
 # https://github.com/canonical/cloud-init/blob/main/tools/write-ssh-key-fingerprints
 _BEFORE = (
-    r"(?:<\d+>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )?(?:\[ *\d+\.\d+\] )?"
-    r"(?:(?:[\w.-]+ )?(?:cloud-init|ec2)(?:\[\d+\])?: )?"
+    r"(?:(?:<\d+>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )?(?:\[ *\d+\.\d+\] )?"
+    r"(?:(?:[\w.-]+ )?(?:cloud-init|ec2)(?:\[\d+\])?: )?){0,2}"
 )
 _BEGIN = re.compile(rf"{_BEFORE}-----BEGIN SSH HOST KEY KEYS-----\s*")
 _END = re.compile(rf"{_BEFORE}-----END SSH HOST KEY KEYS-----\s*")
@@ -40,7 +40,7 @@ def host_keys(output: str) -> list[str]:
         Contradiction: two blocks have different keys of one kind, so that one of them may be somebody else's.
     """
     keys: dict[str, str] = {}
-    for kind, blob in _found(output.splitlines()):
+    for kind, blob in _found(output.split("\n")):  # splitlines() would part them at what a stranger may write, too
         if keys.setdefault(kind, blob) != blob:
             raise Contradiction(kind)
     return [f"{kind} {blob}" for kind, blob in keys.items()]
