@@ -1,6 +1,7 @@
 """The one door to boto3: sessions, clients with a timeout on every call, and AWS's errors in the user's words."""
 
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -97,7 +98,9 @@ class Aws:
         credentials: tuple[str, str] | None = None,
         endpoint_url: str | None = None,
     ) -> None:
+        self.profile = profile
         self.endpoint_url = endpoint_url
+        self._making = threading.Lock()
         self._clients: dict[tuple[str, int], Any] = {}
         access_key, secret_key = credentials or (None, None)
         with translated("read the AWS settings"):
@@ -115,14 +118,18 @@ class Aws:
     def client(self, service: str, *, attempts: int = 3) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
         """Give a client whose every call ends in time, the same one at each call: making it costs 10 to 130 ms.
 
+        May be called from any thread: clients are safe in threads, the session that makes them is not
+        (https://boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html#multithreading-or-multiprocessing-with-sessions).
+
         Args:
             service: AWS's name of the service.
             attempts: how often botocore may try a call in all. SendCommand takes 1: it knows no client token, and
                 botocore's default retries include read timeouts, so one call could run a script twice.
         """
-        if (service, attempts) not in self._clients:
-            self._clients[service, attempts] = self._make(service, attempts)
-        return self._clients[service, attempts]
+        with self._making:
+            if (service, attempts) not in self._clients:
+                self._clients[service, attempts] = self._make(service, attempts)
+            return self._clients[service, attempts]
 
     def _make(self, service: str, attempts: int) -> Any:  # noqa: ANN401 - see client
         config = botocore.config.Config(

@@ -3,6 +3,7 @@
 import inspect
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -335,3 +336,14 @@ def test_a_sandboxs_credentials_do_not_mix_with_the_users_session(monkeypatch: p
     s3 = Aws(region="eu-west-1", credentials=KEYS).client("s3")
     url = s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"})
     assert "X-Amz-Security-Token" not in url
+
+
+def test_threads_that_ask_at_once_get_one_client() -> None:
+    aws = Aws(region="eu-west-1", credentials=("testing", "testing"))
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: aws.client("ec2-instance-connect"), range(8)))
+    assert len({id(client) for client in made}) == 1
+
+
+def test_the_profile_is_known_to_whoever_must_name_it_to_another_program() -> None:
+    assert Aws(region="eu-west-1", credentials=("testing", "testing")).profile == ""

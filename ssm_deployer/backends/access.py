@@ -16,6 +16,9 @@ class Access(Protocol):
             DeployError: the target cannot be reached so.
         """
 
+    def hint(self, target: Target) -> str:
+        """What the user should know if the host key or the login of a target was refused; empty if nothing."""
+
     def close(self) -> Sequence[str]:
         """Remove what it made; say what is left and why, a line each. May be repeated."""
 
@@ -25,6 +28,9 @@ class Plain:
 
     def options(self, target: Target) -> Sequence[str]:  # noqa: ARG002, D102 - Access says it
         return ()
+
+    def hint(self, target: Target) -> str:  # noqa: ARG002, D102 - Access says it
+        return ""
 
     def close(self) -> Sequence[str]:  # noqa: D102 - Access says it
         return ()

@@ -60,6 +60,11 @@ def ssh(login: Login, target: Target, access: Sequence[str], log: Path, control:
     return ["ssh", "-T", "-a", "-x", "-E", str(log), *_options(login, target, access, control), "--", target.address]
 
 
+def query(login: Login, target: Target, access: Sequence[str]) -> list[str]:
+    """Make the command that tells what the client would do for a target, with its own configuration read."""
+    return ["ssh", "-G", *_options(login, target, access, None), "--", target.address]
+
+
 def master(login: Login, target: Target, access: Sequence[str], log: Path, control: Path) -> list[str]:
     """Make the command that connects, stays in the background and lets others through; it ends once that stands."""
     own = ["-o", "ControlMaster=yes", "-o", f"ControlPath={control}", "-o", f"ControlPersist={PERSIST_SECONDS}"]
