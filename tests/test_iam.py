@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import botocore.session
@@ -17,6 +17,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.policy_validation import IAMPolicyDocumentValidator
 
 from ssm_deployer.aws import Aws
+from ssm_deployer.backends.ec2.tunnel import Way
 from ssm_deployer.config import StagingSettings
 from ssm_deployer.payload import build
 from ssm_deployer.payload.recipe import Recipe, Source
@@ -31,6 +32,7 @@ PLACEHOLDERS = {
     "BUCKET": "some-bucket",
     "TAG_NAME": "Role",
     "TAG_VALUE": "web",
+    "OS_USER": "ubuntu",
     "KMS_KEY_ID": "00000000-0000-0000-0000-000000000000",
 }
 
@@ -52,6 +54,21 @@ ACTIONS = {
     "list_object_versions": {"s3:ListBucketVersions"},
     "delete_objects": {"s3:DeleteObject", "s3:DeleteObjectVersion"},  # by version id
 }
+# Those for machines that are reached by SSH.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-connect-configure-IAM-role.html
+SSH_ACTIONS = {
+    "get_console_output": {"ec2:GetConsoleOutput"},
+    "send_ssh_public_key": {"ec2-instance-connect:SendSSHPublicKey"},
+}
+# What the AWS CLI calls for a tunnel, and what its plugin does with the session.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/permissions-for-ec2-instance-connect-endpoint.html
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-restrict-access-quickstart.html
+TUNNEL_ACTIONS = {
+    "instance-connect": {
+        *("ec2:DescribeInstances", "ec2:DescribeInstanceConnectEndpoints", "ec2-instance-connect:OpenTunnel"),
+    },
+    "session-manager": {"ssm:StartSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"},
+}
 # The same calls where `staging.kms_key` is set. An upload in parts decrypts, too:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
 KMS_ACTIONS = {
@@ -63,6 +80,7 @@ KMS_ACTIONS = {
 UPLOAD = {"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
 # They name no resource in IAM, so that only "*" allows them.
 WITHOUT_RESOURCE = {
+    "ec2:DescribeInstanceConnectEndpoints",
     "ec2:DescribeInstances",
     "ssm:CancelCommand",
     "ssm:DescribeInstanceInformation",
@@ -104,7 +122,7 @@ def called() -> frozenset[str]:
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
-    assert services == {"ec2", "s3", "ssm"}, "a service that no policy was written for"
+    assert services == {"ec2", "ec2-instance-connect", "s3", "ssm"}, "a service that no policy was written for"
     words = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     words |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return frozenset(words & operations(services))
@@ -122,11 +140,50 @@ def operations(services: set[str]) -> set[str]:
 
 
 def test_every_call_of_the_code_is_known_here_and_every_call_known_here_is_made() -> None:
-    assert called() == ACTIONS.keys()
+    assert called() == ACTIONS.keys() | SSH_ACTIONS.keys()
 
 
 def test_the_operator_may_do_what_the_code_calls_and_nothing_else() -> None:
-    assert allowed("operator-policy") == set().union(*(ACTIONS[call] for call in called()))
+    assert allowed("operator-policy") == set().union(*(ACTIONS.get(call, set()) for call in called()))
+
+
+def test_for_ssh_the_operator_may_also_do_what_the_code_calls_for_it() -> None:
+    assert allowed("operator-policy-ssh") == set().union(*(SSH_ACTIONS.get(call, set()) for call in called()))
+
+
+@pytest.mark.parametrize("way", get_args(Way))
+def test_for_each_tunnel_the_operator_may_do_what_the_aws_cli_does_for_it(way: Way) -> None:
+    assert allowed(f"operator-policy-ssh-{way}") == TUNNEL_ACTIONS[way]
+
+
+def test_keys_are_pushed_for_one_user_only_and_only_to_tagged_machines() -> None:
+    [(_, machines, condition)] = [
+        each for each in statements(policy("operator-policy-ssh")) if "ec2-instance-connect:SendSSHPublicKey" in each[0]
+    ]
+    assert machines == ["arn:aws:ec2:REGION:ACCOUNT:instance/*"]
+    assert condition == {"StringEquals": {"aws:ResourceTag/TAG_NAME": "TAG_VALUE", "ec2:osuser": "OS_USER"}}
+
+
+def test_consoles_are_read_of_tagged_machines_only() -> None:
+    [(_, machines, condition)] = [
+        each for each in statements(policy("operator-policy-ssh")) if "ec2:GetConsoleOutput" in each[0]
+    ]
+    assert machines == ["arn:aws:ec2:REGION:ACCOUNT:instance/*"]
+    assert condition == {"StringEquals": {"aws:ResourceTag/TAG_NAME": "TAG_VALUE"}}
+
+
+def test_sessions_are_for_ssh_only_and_only_on_tagged_machines() -> None:
+    starts = [
+        each for each in statements(policy("operator-policy-ssh-session-manager")) if "ssm:StartSession" in each[0]
+    ]
+    (_, documents, _), (_, machines, condition) = starts
+    assert documents == ["arn:aws:ssm:REGION::document/AWS-StartSSHSession"]
+    assert machines == ["arn:aws:ec2:REGION:ACCOUNT:instance/*"]
+    # Without the second one a shell, which is another document, could be started, too.
+    assert condition == {
+        "StringEquals": {"ssm:resourceTag/TAG_NAME": "TAG_VALUE"},
+        "BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"},
+    }
 
 
 def test_with_a_kms_key_the_operator_may_also_encrypt_and_lend() -> None:
@@ -142,8 +199,9 @@ def test_the_operator_sends_one_document_only_and_only_to_tagged_machines() -> N
     assert tagged == {"StringEquals": {"ssm:resourceTag/TAG_NAME": "TAG_VALUE"}}
 
 
-def test_a_resource_is_named_wherever_iam_can_tell_resources_apart() -> None:
-    for actions, resources, _ in statements(policy("operator-policy")):
+@pytest.mark.parametrize("name", [path.stem for path in POLICIES if path.stem.startswith("operator-policy")])
+def test_a_resource_is_named_wherever_iam_can_tell_resources_apart(name: str) -> None:
+    for actions, resources, _ in statements(policy(name)):
         assert (resources == ["*"]) == (actions <= WITHOUT_RESOURCE)
         assert (resources == ["*"]) == bool(actions & WITHOUT_RESOURCE)
 
@@ -186,9 +244,9 @@ def test_a_policy_is_valid_once_its_placeholders_are_filled_in(path: Path) -> No
         assert statement["Effect"] == "Allow"
         assert statement["Sid"].isalnum()
         assert listed(statement["Action"]) == sorted(set(listed(statement["Action"])))
-        assert all(re.fullmatch(r"[a-z0-9]+:[A-Z]\w+", action) for action in listed(statement["Action"]))
+        assert all(re.fullmatch(r"[a-z0-9-]+:[A-Z]\w+", action) for action in listed(statement["Action"]))
         for resource in listed(statement["Resource"]):
-            assert re.fullmatch(r"\*|arn:aws:[a-z0-9]+:[a-z0-9-]*:\d*:[A-Za-z0-9/*.-]+", resource)
+            assert re.fullmatch(r"\*|arn:aws:[a-z0-9]+:[a-z0-9-]*:\d*:[A-Za-z0-9/*.-]+(\$\{aws:userid\}-\*)?", resource)
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)

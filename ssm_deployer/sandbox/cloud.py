@@ -13,6 +13,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from ssm_deployer.sandbox import container
+from ssm_deployer.sandbox.absent import Absent
 from ssm_deployer.sandbox.account import Account, expirations, tokens
 from ssm_deployer.sandbox.agent import Boot, Result
 from ssm_deployer.sandbox.container import Traits
@@ -64,7 +65,7 @@ class Cloud:
         self.access_key, self.secret_key = self._account.keys.issue()
         self._role = self._account.keys.issue()
         self.bucket, self.instances = self._account.seed(size, region)
-        self._faults = FaultLayer(self._ssm(self._watched(self._account.app)), self._changed)
+        self._faults = FaultLayer(self._ssm(Absent(self._watched(self._account.app))), self._changed)
         rights = Rights(self._faults, self._role[:1])
         self._server = _listen(Gate(rights, self._account.keys, tokens=tokens(), expirations=expirations()))
         self.port = self._server.server_port

@@ -61,6 +61,7 @@ class Kind(Enum):
     INCOMPLETE = (400, "IncompleteBody", "SerializationException", "MalformedInput", "InvalidRequest")
     TOO_LARGE = (400, "EntityTooLarge", "RequestEntityTooLargeException", "RequestEntityTooLarge", "InvalidRequest")
     TOO_SMALL = (400, "EntityTooSmall", "ValidationException", "ValidationError", "InvalidRequest")
+    ABSENT = (400, "NotImplemented", "NotImplemented", "NotImplemented", "NotImplemented")
     NO_ROOM = (503, "ServiceUnavailable", "ServiceUnavailable", "ServiceUnavailable", "Unavailable")
 
 

@@ -177,6 +177,19 @@ def test_a_lost_answer_was_carried_out(client: Client, account: Account) -> None
     assert ssm.list_commands()["Commands"][0]["Comment"] == "lost-one"
 
 
+def test_what_would_need_an_ssh_server_or_a_console_is_refused_and_says_why(client: Client, account: Account) -> None:
+    instance = account.instances[6]
+    connect = client("ec2-instance-connect")
+    asked = {"InstanceId": instance, "SSHPublicKey": "ssh-ed25519 " + "A" * 68}
+    with pytest.raises(ClientError, match=r"NotImplemented.*no SSH server"):
+        connect.send_ssh_public_key(InstanceOSUser="ubuntu", **asked)
+    with pytest.raises(ClientError, match=r"NotImplemented.*no serial console"):
+        connect.send_serial_console_ssh_public_key(**asked)
+    for latest in (True, False):
+        with pytest.raises(ClientError, match=r"NotImplemented.*no host keys"):
+            client("ec2").get_console_output(InstanceId=instance, Latest=latest)
+
+
 def test_an_instance_can_lack_programs_and_disk(client: Client, account: Account) -> None:
     instance = account.instances[4]
     set_faults(account, f'{{"instances": {{"{instance}": {{"hidden": ["curl", "wget"], "disk_bytes": 65536}}}}}}')

@@ -154,7 +154,7 @@ def test_the_users_own_choice_of_a_user_counts_where_the_target_names_none(aws: 
 def test_without_a_user_nothing_is_pushed(pushing: Access) -> None:
     with pytest.raises(UsageError, match="needs the name of the user") as caught:
         pushing.options(Target(id=ID, region="eu-west-1", address="192.0.2.1"))
-    assert "ssh.user" in caught.value.hint
+    assert "--ssh-user" in caught.value.hint
 
 
 def test_one_key_serves_the_run_and_is_pushed_anew_before_each_connection(pushing: Access, connect: Stubber) -> None:

@@ -61,7 +61,7 @@ class Key:
         if not user:
             raise UsageError(
                 f"an ephemeral key for {target.id} needs the name of the user to log in as",
-                "set ssh.user (ec2-user on Amazon Linux, ubuntu on Ubuntu)",
+                "give --ssh-user, or set aws.username; on Amazon Linux it is ec2-user, on Ubuntu ubuntu",
             )
         doing = f"push a key to {target.id}"
         public = self._file().with_suffix(".pub").read_text(encoding="utf-8").strip()

@@ -18,7 +18,7 @@ _POLICY = "iam/operator-policy-ssh.json allows it"
 _BY_HAND = "add the host's key to your known_hosts file"
 
 
-class _Unsupported(DeployError):
+class _NoNitro(CloudError):
     """Only instances on Nitro show their console as it is now."""
 
 
@@ -83,7 +83,7 @@ def _printed(target: Target, aws: Aws) -> list[str]:
     """
     try:
         keys = host_keys(_output(target, aws, Latest=True))
-    except _Unsupported:
+    except _NoNitro:
         keys = []
     return keys or host_keys(_output(target, aws))
 
@@ -91,7 +91,7 @@ def _printed(target: Target, aws: Aws) -> list[str]:
 def _output(target: Target, aws: Aws, **how: bool) -> str:
     doing = f"read the console of {target.id}"
     denied = CloudError(f"cannot {doing}: your IAM policy does not allow ec2:GetConsoleOutput", _POLICY)
-    codes = {"UnsupportedOperation": _Unsupported(""), "UnauthorizedOperation": denied}
+    codes = {"UnsupportedOperation": _NoNitro(f"cannot {doing}: EC2 has none"), "UnauthorizedOperation": denied}
     with translated(doing, codes):
         answer: dict[str, Any] = aws.client("ec2", attempts=ATTEMPTS).get_console_output(InstanceId=target.id, **how)
     return str(answer.get("Output", ""))
