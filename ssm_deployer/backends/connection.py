@@ -25,11 +25,12 @@ RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no mor
 MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
 MOST_STDERR = 1 << 16
 
+_HINTED = {"AuthRefused", "HostKeyUnknown", "HostKeyChanged"}
 _STATUSES = {
-    "queued": Status.SENT,
-    "connecting": Status.SENT,
-    "copying": Status.SENT,
-    "sending": Status.RUNNING,
+    "queued": Status.PENDING,
+    "connecting": Status.PENDING,
+    "copying": Status.PENDING,
+    "sending": Status.SENT,
     "running": Status.RUNNING,
 }
 
@@ -80,6 +81,7 @@ class Connection:
         watch: whoever calls back when something has come.
         now: seconds on a clock that nobody sets.
         on_change: called when `invocation` has changed.
+        hint: says what else there is to know of a target that refused us, or that we refused.
     """
 
     def __init__(
@@ -90,14 +92,16 @@ class Connection:
         watch: Watch,
         now: Callable[[], float],
         on_change: Callable[[], None],
+        hint: Callable[[Target], str],
     ) -> None:
         self.target = target
         self.errand = errand
-        self.invocation = Invocation(target=target.id, status=Status.SENT, word="queued", command=errand.command)
+        self.invocation = Invocation(target=target.id, word="queued", command=errand.command)
         self.resting_until = 0.0  # before the next attempt
         self._watch = watch
         self._now = now
         self._on_change = on_change
+        self._hint = hint
         self._log = errand.folder / f"{number}.log"
         self._control = errand.folder / f"{number}.sock"
         self._greeting = payload.greeting(errand.run_id).encode() + b"\n"
@@ -269,7 +273,8 @@ class Connection:
 
     def _conclude(self, final: Invocation) -> None:
         self._child = None
-        self.invocation = final
+        hint = self._hint(self.target) if final.word in _HINTED else ""
+        self.invocation = msgspec.structs.replace(final, detail=f"{final.detail}; {hint}") if hint else final
         self._stdout.clear()
         self._stderr.clear()
         self._on_change()
@@ -277,7 +282,7 @@ class Connection:
     def _rest(self, pause: float, reason: str) -> None:
         self._reset()
         self.resting_until = self._now() + pause * self._spread
-        self._show(Status.DELAYED, "waiting", f"{reason}; it is tried again")
+        self._show(Status.PENDING, "waiting", f"{reason}; it is tried again")
 
     # -- the state
 
@@ -289,9 +294,7 @@ class Connection:
         self._phase = phase
         self._allowed = seconds
         self._deadline = self._now() + seconds
-        status = _STATUSES[phase]
-        if status.stage >= self.invocation.status.stage:
-            self._show(status, phase)
+        self._show(_STATUSES[phase], phase)
 
     def _show(self, status: Status, word: str, detail: str = "") -> None:
         self.invocation = Invocation(

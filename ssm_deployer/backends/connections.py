@@ -137,7 +137,17 @@ class Connections:
     def _connection(self, target: Target, errand: Errand) -> Connection:
         self._number += 1
         made: list[Connection] = []
-        made.append(Connection(target, errand, self._number, self, time.monotonic, lambda: self._changed(made[0])))
+        made.append(
+            Connection(
+                target,
+                errand,
+                self._number,
+                self,
+                time.monotonic,
+                on_change=lambda: self._changed(made[0]),
+                hint=self._access.hint,
+            )
+        )
         return made[0]
 
     def _changed(self, connection: Connection) -> None:

@@ -87,7 +87,7 @@ def place(options: Mapping[str, Any], settings: Settings) -> Iterator[Place]:
             yield here
         return
     chosen = selectors or tuple(parse_selector(text) for text in settings.targets)
-    _check_backend(chosen, settings)
+    _check_backend(chosen, options.get("backend"))
     yield Place(settings=settings, regions=tuple(_regions(chosen, settings)), selectors=chosen)
 
 
@@ -105,9 +105,10 @@ def _hosts(selectors: tuple[Selector, ...]) -> str:
     return next(named, "")
 
 
-def _check_backend(selectors: tuple[Selector, ...], settings: Settings) -> None:
+def _check_backend(selectors: tuple[Selector, ...], flag: str | None) -> None:
+    # A setting speaks of the machines that AWS knows; a flag is about these very targets.
     named = _hosts(selectors)
-    if named and settings.execution.backend == "ssm":
+    if named and flag == "ssm":
         raise UsageError(f"{named} is reached by SSH, and --backend ssm leaves that out", "give --backend auto")
 
 

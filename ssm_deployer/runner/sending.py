@@ -38,7 +38,8 @@ def send_all(course: Course, staged: Mapping[str, Staged], targets: Sequence[Tar
                 raise
             # Some targets already run: the rest is told as not run, and those that run are followed.
             yield Noted(time=course.clock.now(), message=f"{error.message}; the remaining targets were not sent")
-            pending = [t for t in targets if course.run.invocations[t.id].status is Status.PENDING]
+            unsent = course.run.invocations.keys() - course.run.sent_at.keys()
+            pending = [t for t in targets if t.id in unsent and not course.run.invocations[t.id].status.final]
             yield from course.skipped(pending, error.message)
             return
 
@@ -65,7 +66,8 @@ def _send(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator
         yield from _doubtful(course, targets, doubt)
     else:
         yield Sent(time=course.clock.now(), handle=handle)
-        for target in targets:
+        # Who can be looked at for nothing tells by a look how far each target is.
+        for target in targets if course.backends[handle.via].metered else ():
             yield course.changed(Invocation(target=target.id, status=Status.SENT, command=handle.command))
 
 

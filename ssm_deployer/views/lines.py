@@ -16,6 +16,7 @@ from ssm_deployer.events import (
     StagingFinished,
     to_json,
 )
+from ssm_deployer.model import Status
 from ssm_deployer.views.words import called, count, last_line, one_line, run_line, size
 
 
@@ -24,12 +25,18 @@ class PlainView:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
+        self._told: dict[str, str] = {}  # the last line of each target: not all that changes shows
 
     def show(self, event: Event, run: Run) -> None:
         """Write the lines of one event; `run` already knows of it."""
         stamp = datetime.fromtimestamp(event.time, tz=UTC).strftime("%H:%M:%SZ")
         for line in _lines(event, run):
-            self._write(f"{stamp} {line}")
+            if not isinstance(event, InvocationChanged) or self._is_news(event.invocation.target, line):
+                self._write(f"{stamp} {line}")
+
+    def _is_news(self, target: str, line: str) -> bool:
+        before, self._told[target] = self._told.get(target, ""), line
+        return line != before
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +73,8 @@ def _lines(event: Event, run: Run) -> Iterator[str]:
             yield f"sending to {count(len(event.targets), 'target')}"
         case InvocationChanged(invocation=invocation):
             why = one_line(invocation.detail) or last_line(invocation)
-            yield f"{called(run, invocation.target)}: {invocation.status}" + (f" ({why})" if why else "")
+            stands = invocation.word if invocation.status is Status.PENDING else invocation.status
+            yield f"{called(run, invocation.target)}: {stands}" + (f" ({why})" if why else "")
         case CancelRequested():
             yield "cancelling; interrupt once more to leave at once"
         case Noted():
