@@ -1,20 +1,25 @@
 """The backends that a plan needs, each made of the settings."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from ssm_deployer.backends.content import Content, Limits
-from ssm_deployer.backends.openssh import Login
-from ssm_deployer.cli.backends import Ways, limits, login, ways_to
+from ssm_deployer.backends.openssh import Login, ssh
+from ssm_deployer.backends.ssh import SshBackend
+from ssm_deployer.cli.backends import Ways, limits, limits_of_ssh, login, ways_to
 from ssm_deployer.cli.wire import Place
 from ssm_deployer.config import Settings, load
+from ssm_deployer.config.ssh_option import SshOption
 from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Target
 
 CONTENT = Content(script=b"true\n")
 LOST = Target(id="i-1", reason="the instance is stopped")
 SSM = Target(id="i-2", via="ssm")
+HOST = Target(id="ssh:web1", via="ssh", address="web1")
+INSTANCE = Target(id="i-3", via="ssh", address="i-3", region="eu-west-1")
 
 
 def read(tmp_path: Path, text: str) -> Settings:
@@ -56,6 +61,43 @@ def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
 staging: {delivery: role}
 timeouts: {script: 1m, upload: 2m, delivery: 3m}
 execution: {grace: 4s, run_as: me}
+ssh: {connect_timeout: 5s}
 """
-    expected = Limits(script=60, fetch=120, delivery=180, grace=4, run_as="me", by_role=True)
-    assert limits(read(tmp_path, text)) == expected
+    settings = read(tmp_path, text)
+    assert limits(settings) == Limits(script=60, fetch=120, delivery=180, grace=4, run_as="me", by_role=True)
+    assert limits_of_ssh(settings) == Limits(script=60, fetch=120, delivery=5, grace=4, run_as="me")
+
+
+def test_hosts_need_neither_a_bucket_nor_a_region() -> None:
+    here = Place(settings=Settings(), regions=(), selectors=())
+    ways = ways_to([LOST, HOST], here, "run", CONTENT)
+    assert list(ways.backends) == ["ssh"]
+    assert isinstance(ways.backends["ssh"], SshBackend)
+    assert ways.staging == ""
+
+
+def test_only_instances_are_reached_with_what_ec2_has_to_offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = Place(settings=read(tmp_path, "ssh: {tunnel: instance-connect}"), regions=(), selectors=())
+    assert list(ways_to([HOST, LOST], here, "run", CONTENT).backends) == ["ssh"]
+    with pytest.raises(UsageError, match="aws"):
+        ways_to([HOST, INSTANCE], here, "run", CONTENT)
+
+
+def test_a_machine_without_an_ssh_client_is_told_before_anything_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = Place(settings=Settings(), regions=(), selectors=())
+    with pytest.raises(UsageError, match="there is no `ssh` here"):
+        ways_to([HOST], here, "run", CONTENT)
+
+
+def test_no_option_can_be_given_that_is_set_already_and_would_be_of_no_effect() -> None:
+    words = ssh(Login(user="me", port=22, jump="gate"), HOST, (), Path("log"))
+    names = {word.partition("=")[0] for before, word in pairwise(words) if before == "-o"}
+    assert {"BatchMode", "ServerAliveInterval", "ProxyJump"} <= names
+    for name in names:
+        with pytest.raises(ValueError, match="cannot be given"):
+            SshOption.parse(f"{name}=yes")

@@ -1,6 +1,7 @@
 """DESIGN's rules about who may import whom, who may print, and who may end the process."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,9 +128,17 @@ def test_help_imports_nothing_of_what_commands_do() -> None:
 
 
 @pytest.mark.parametrize("broken", [{}, {"AWS_PROFILE": "missing", "AWS_CONFIG_FILE": "/missing", "AWS_REGION": "\n"}])
-def test_hosts_alone_import_nothing_of_aws_whatever_is_set_for_it(broken: dict[str, str]) -> None:
-    modules = loaded("from ssm_deployer.cli.main import run; assert run(['targets', '-t', 'ssh:web1']) == 0", broken)
+@pytest.mark.parametrize("words", ["targets", "upload-script SCRIPT --no-files --dry-run", "upload-script SCRIPT"])
+def test_hosts_alone_import_nothing_of_aws_whatever_is_set_for_it(
+    words: str, broken: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "s.sh"
+    script.write_text("true\n")
+    arguments = [*words.replace("SCRIPT", str(script)).split(), "-t", "ssh:127.0.0.1:1"]  # where nobody listens
+    program = f"from ssm_deployer.cli.main import run; assert run({arguments!r}) in {{0, 1}}"
+    modules = loaded(program, {**broken, "PATH": os.environ["PATH"]})
     assert "ssm_deployer.targets.hosts" in modules
+    assert ("ssm_deployer.backends.ssh" in modules) == ("SCRIPT" in words)
     assert not {"boto3", "botocore", "s3transfer", "ssm_deployer.aws", "ssm_deployer.staging"} & modules
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ssm_deployer.backends.access import Plain
+from ssm_deployer.backends.access import Access, Plain
 from ssm_deployer.backends.content import Content, Limits
 from ssm_deployer.backends.openssh import Login
 from ssm_deployer.cli.keys import key_file
@@ -16,10 +16,10 @@ from ssm_deployer.model import Target
 from ssm_deployer.runner import Backend
 
 if TYPE_CHECKING:
-    from ssm_deployer.backends.ssh import SshBackend  # type: ignore[import-not-found]
+    from ssm_deployer.backends.ssh import SshBackend
     from ssm_deployer.backends.ssm import SsmBackend
 
-# Both are imported when they are needed: boto3 takes long, and SSH alone does without.
+# Each is imported when it is needed: boto3 takes long, and hosts alone do without.
 
 
 class Ways(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ def ways_to(targets: Sequence[Target], here: Place, run_id: str, content: Conten
         ssm = _ssm_backend(here, run_id, content)
         backends["ssm"], staging = ssm, ssm.staging.location
     if "ssh" in needed:
-        backends["ssh"] = _ssh_backend(here.settings, run_id, content)
+        backends["ssh"] = _ssh_backend(targets, here, run_id, content)
     return Ways(backends=backends, staging=staging)
 
 
@@ -79,11 +79,27 @@ def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.c
     )
 
 
-def _ssh_backend(settings: Settings, run_id: str, content: Content) -> "SshBackend":
+def _ssh_backend(targets: Sequence[Target], here: Place, run_id: str, content: Content) -> "SshBackend":
     from ssm_deployer.backends.ssh import SshBackend  # noqa: PLC0415 - see above
 
-    patience = msgspec.structs.replace(limits(settings), delivery=settings.ssh.connect_timeout, by_role=False)
-    return SshBackend(run_id, content, patience, login(settings), Plain())
+    backend = SshBackend(run_id, content, limits_of_ssh(here.settings), login(here.settings), _access(targets, here))
+    backend.check()
+    return backend
+
+
+def _access(targets: Sequence[Target], here: Place) -> Access:
+    """What EC2 has to offer, if some instance is reached by SSH."""
+    if not any(target.via == "ssh" and target.id.startswith("i-") for target in targets):
+        return Plain()
+    from ssm_deployer.backends.ec2 import access  # noqa: PLC0415 - see above
+
+    ssh = here.settings.ssh
+    return access(login(here.settings), here.regions, ephemeral=bool(ssh.key), tunnel=ssh.tunnel or None)
+
+
+def limits_of_ssh(settings: Settings) -> Limits:
+    """How the payload runs on a target that SSH reaches."""
+    return msgspec.structs.replace(limits(settings), delivery=settings.ssh.connect_timeout, by_role=False)
 
 
 def limits(settings: Settings) -> Limits:
