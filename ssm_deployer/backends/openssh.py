@@ -67,7 +67,9 @@ def query(login: Login, target: Target, access: Sequence[str]) -> list[str]:
 
 def master(login: Login, target: Target, access: Sequence[str], log: Path, control: Path) -> list[str]:
     """Make the command that connects, stays in the background and lets others through; it ends once that stands."""
-    own = ["-o", "ControlMaster=yes", "-o", f"ControlPath={control}", "-o", f"ControlPersist={PERSIST_SECONDS}"]
+    own = _each(
+        {"ControlMaster": "yes", "ControlPath": _literal(control), "ControlPersist": str(PERSIST_SECONDS)},
+    )
     plain = _options(login, target, access, None)
     return ["ssh", "-f", "-N", "-T", "-a", "-x", "-E", str(log), *own, *plain, "--", target.address]
 
@@ -81,7 +83,7 @@ def scp(login: Login, target: Target, control: Path, source: Path, name: str) ->
 
 def close(target: Target, control: Path) -> list[str]:
     """Make the command that ends a master."""
-    return ["ssh", "-q", "-O", "exit", "-o", f"ControlPath={control}", "--", target.address]
+    return ["ssh", "-q", "-O", "exit", *_each({"ControlPath": _literal(control)}), "--", target.address]
 
 
 def _options(login: Login, target: Target, access: Sequence[str], control: Path | None) -> list[str]:
@@ -90,7 +92,7 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
         "BatchMode": "yes",  # nobody is there to be asked
         "StrictHostKeyChecking": "yes" if login.host_keys == "strict" else "accept-new",
         "ControlMaster": "no",
-        "ControlPath": str(control) if control else "none",
+        "ControlPath": _literal(control) if control else "none",
         "RemoteCommand": "none",
         "RequestTTY": "no",
         "ClearAllForwardings": "yes",
@@ -126,6 +128,11 @@ def _each(options: Mapping[str, str]) -> list[str]:
 
 def _pairs(options: Sequence[str]) -> list[str]:
     return [argument for option in options for argument in ("-o", option)]
+
+
+def _literal(path: Path) -> str:
+    """For an option in which ssh would read `%` as the beginning of a token."""
+    return str(path).replace("%", "%%")
 
 
 def _quoted(value: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import msgspec
+
 from ssm_deployer import payload
 from ssm_deployer.backends.access import Access
 from ssm_deployer.backends.connection import LOGIN_SECONDS, RETRIES, Connection, Errand
@@ -28,6 +30,7 @@ from ssm_deployer.payload import Recipe, Source, build, execution_timeout
 
 BATCH = 100_000  # whatever there is: the number of connections is bounded, not that of targets
 PROGRESS_SECONDS = 0.1
+BY_ACCESS = {"HostKeyUnknown", "AuthRefused"}  # words of ssh_verdict.py
 
 
 class SshBackend:
@@ -113,7 +116,7 @@ class SshBackend:
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
         connections = self._started[handle.command]
-        return [connections[target].invocation for target in handle.targets]
+        return [self._seen(connections[target]) for target in handle.targets]
 
     def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
         seen = self._started[handle.command][target].invocation
@@ -140,6 +143,12 @@ class SshBackend:
         return leftovers
 
     # -- how they do it
+
+    def _seen(self, connection: Connection) -> Invocation:
+        """Add what only `access` knows to a refusal that it has to do with."""
+        seen = connection.invocation
+        hint = self._access.hint(connection.target) if seen.word in BY_ACCESS else ""
+        return msgspec.structs.replace(seen, detail=f"{seen.detail}; {hint}") if hint else seen
 
     def _close_content(self) -> None:
         if self._descriptor >= 0:

@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from ssh.client import Client
 from ssh.ec2_stand_in import REGION, StandIn
 from ssh.farm import Farm
 from ssh.host_key_lines import block, key
@@ -21,7 +22,7 @@ from ssm_deployer.backends.access import Access
 from ssm_deployer.backends.ec2 import access
 from ssm_deployer.backends.openssh import Login, ssh
 from ssm_deployer.errors import CloudError
-from ssm_deployer.model import Target
+from ssm_deployer.model import Invocation, Status, Target
 
 pytestmark = pytest.mark.slow
 
@@ -103,8 +104,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    place = tmp_path / "100%h tmp"
+def bench(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    place = farm.folder / "1%h t"  # a socket's path must be short, and tmp_path is long
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
     for name, value in farm.environment.items():
@@ -302,6 +303,48 @@ def test_behind_a_tunnel_an_instance_is_known_by_its_id(bench: Bench, calls: Pat
     assert bench.ec2.calls["GetConsoleOutput"] == 0
     server.change_host_key()
     refused(bench.login(target, how), "REMOTE HOST IDENTIFICATION HAS CHANGED")
+
+
+# -- a whole run
+
+
+def deploy(bench: Bench, target: Target, how: Access, **options: Any) -> Invocation:
+    client = Client(bench.farm, b"echo deployed as $(id -un)", access=how, **options)
+    return client.finish(client.backend.start([target], client.stage()))[0]
+
+
+@pytest.mark.parametrize("transfer", ["stream", "scp"])
+def test_a_run_reaches_an_instance_by_key_and_pin_and_leaves_nothing_of_them(bench: Bench, transfer: str) -> None:
+    server = bench.server(trusted=False)
+    target = bench.ec2.register(server, bench.console(server))
+    seen = deploy(bench, target, bench.access(ephemeral=True), transfer=transfer)
+    assert (seen.status, seen.stdout) == (Status.SUCCEEDED, "deployed as root\n"), seen.detail
+    assert bench.files == []
+    assert bench.processes == []
+
+
+def test_a_verdict_tells_why_there_was_no_host_key(bench: Bench) -> None:
+    target = bench.ec2.register(bench.server(trusted=False), "no keys here")
+    seen = deploy(bench, target, bench.access(ephemeral=True))
+    assert (seen.status, seen.word) == (Status.UNREACHED, "HostKeyUnknown")
+    assert f"the console of {target.id} shows no host keys" in seen.detail
+
+
+def test_a_verdict_tells_what_a_pushed_key_needs(bench: Bench) -> None:
+    server = bench.server()
+    target = bench.ec2.register(server)
+    bench.ec2.installed = False
+    seen = deploy(bench, target, bench.access(ephemeral=True))
+    assert (seen.status, seen.word) == (Status.UNREACHED, "AuthRefused")
+    assert "only if EC2 Instance Connect is installed" in seen.detail
+
+
+def test_a_verdict_tells_why_a_key_could_not_be_pushed(bench: Bench) -> None:
+    target = bench.ec2.register(bench.server())
+    bench.ec2.instances.clear()
+    seen = deploy(bench, target, bench.access(ephemeral=True))
+    assert (seen.status, seen.word) == (Status.UNREACHED, "NoAccess")
+    assert "EC2 knows no such instance in eu-west-1; was it terminated?" in seen.detail
 
 
 # -- the end

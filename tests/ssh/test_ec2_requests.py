@@ -15,7 +15,7 @@ from ssm_deployer.aws import Aws
 from ssm_deployer.backends.access import Access, Plain
 from ssm_deployer.backends.ec2 import access
 from ssm_deployer.backends.openssh import Login
-from ssm_deployer.errors import Ambiguous, CloudError, Declined, UsageError
+from ssm_deployer.errors import Ambiguous, CloudError, Declined, DeployError, UsageError
 from ssm_deployer.model import Target
 
 ID = "i-00000000000000001"
@@ -305,6 +305,15 @@ def test_a_client_that_cannot_read_its_configuration_stops_no_target(aws: Stubbe
     assert list(made.options(TARGET)) == []
     assert "ssh says: " in made.hint(TARGET)
     assert "NoSuchOption".lower() in made.hint(TARGET).lower()
+
+
+def test_a_place_for_temporary_files_that_is_not_there_is_told(
+    pushing: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/place")
+    with pytest.raises(DeployError, match=r"cannot keep keys for ssh here: .*/no/such/place") as caught:
+        pushing.options(TARGET)
+    assert "TMPDIR" in caught.value.hint
 
 
 # -- threads

@@ -9,6 +9,7 @@ from ssm_deployer.backends.ec2.pins import Pins
 from ssm_deployer.backends.ec2.tunnel import Tunnel, Way
 from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.scratch import Scratch
+from ssm_deployer.errors import DeployError
 from ssm_deployer.model import Target
 
 
@@ -52,7 +53,12 @@ class Ec2Access:
     def options(self, target: Target) -> Sequence[str]:  # noqa: D102 - Access says it, here and below
         if not _is_instance(target):
             return ()
-        aws = self._regions[target.region]
+        try:
+            return self._options(target, self._regions[target.region])
+        except OSError as error:
+            raise DeployError(f"cannot keep keys for ssh here: {error}", "TMPDIR says where, if it is set") from error
+
+    def _options(self, target: Target, aws: Aws) -> Sequence[str]:
         options = list(self._tunnel.options(target, aws)) if self._tunnel else []
         if self._pins:
             options += self._pins.options(target, aws, options)
