@@ -12,6 +12,8 @@ are the farm's. Everything is below one process (`warden.py`), which ends it by 
 SIGKILL too.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -79,18 +81,29 @@ class Farm:
             raise RuntimeError("a farm of sshd needs root: each server has namespaces and users of its own")
         self.folder = Path(tempfile.mkdtemp(prefix="farm-", dir="/tmp"))
         self.home = self.folder / "home"
+        self.log = self.folder / "log"
         self.lock = threading.Lock()
-        self.count = 0
+        self.numbers = itertools.count(1)
         for place in ("run/sshd", "root", "servers"):
             (self.folder / place).mkdir(parents=True)
         self.furnish_home()
         generate(self.folder / HOST_KEY)
         namespaces = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"]
         command = [*namespaces, sys.executable, "-I", "-S", str(WARDEN), str(self.folder)]
-        self.warden = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PATH": PATH}, start_new_session=True
-        )
-        self.ask("wait", pid=self.ask("spawn", argv=["true"], log=os.devnull, env={}))
+        with self.log.open("w") as log:
+            self.warden = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={"PATH": PATH},
+                start_new_session=True,  # Ctrl-C reaches it by the end of its stdin only
+            )
+        try:
+            self.ask("hello")
+        except RuntimeError:
+            self.close()
+            raise
         pid = ProcessTable(Path("/proc")).first_child(self.warden.pid)
         self.inside = Path(f"/proc/{pid}/root")
         self.table = ProcessTable(self.inside / "proc")
@@ -115,29 +128,30 @@ class Farm:
     def close(self) -> None:
         """When this returns, no process, mount, namespace, network or file of the farm is left."""
         self.warden.communicate(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)  # if the warden was killed
 
     def ask(self, ask: str, **words: Any) -> Any:
         """Have the warden do something, and tell what it answers."""
         with self.lock:
             assert self.warden.stdin
             assert self.warden.stdout
-            self.warden.stdin.write(json.dumps({"ask": ask, **words}).encode() + b"\n")
-            self.warden.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self.warden.stdin.write(json.dumps({"ask": ask, **words}).encode() + b"\n")
+                self.warden.stdin.flush()
             line = self.warden.stdout.readline()
-        said = json.loads(line or '{"error": "the farm has no warden any more"}')
+        said = json.loads(line) if line else {"error": f"the farm's first process is gone: {self.log.read_text()}"}
         if "error" in said:
             raise RuntimeError(said["error"])
         return said["answer"]
 
-    def server(self, name: str = "", **traits: Any) -> Server:
-        return self.servers(1, name, **traits)[0]
+    def server(self, **traits: Any) -> Server:
+        return self.servers(1, **traits)[0]
 
-    def servers(self, number: int, name: str = "", **traits: Any) -> list[Server]:
-        """So many alike, which start side by side: `name`, or s1, s2, and so on."""
+    def servers(self, number: int, **traits: Any) -> list[Server]:
+        """So many alike, which start side by side. They are called s1, s2, and so on."""
         kind = Traits(**traits)
         require(*kind.programs)
-        made = [self.lay_out(name or f"s{self.count + n + 1}", kind) for n in range(number)]
-        self.count += number
+        made = [self.lay_out(f"s{next(self.numbers)}", kind) for _ in range(number)]
         for server in made:
             server.launch()
         for server in made:

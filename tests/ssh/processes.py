@@ -34,7 +34,8 @@ class ProcessTable:
         return False
 
     def first_child(self, pid: int) -> int:
-        return int(self.read(pid, f"task/{pid}/children").split()[0])
+        """0 if there is none."""
+        return int((self.read(pid, f"task/{pid}/children").split() or [b"0"])[0])
 
     def namespace(self, pid: int) -> int:
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ SSHD = "/usr/sbin/sshd"
 LISTENS = "Server listening on "
 PATIENCE = 20
 # What fish makes in its user's home at every start.
-FISH = (".config", ".config/fish", ".local", ".local/share", ".local/share/fish", ".cache", ".cache/fish")
+FISH = (".config/fish", ".local/share/fish", ".cache/fish")
 
 
 class Grounds(Protocol):
@@ -126,7 +126,8 @@ class Server:
         self.signal([listener], signal.SIGSTOP)  # so that none is born unseen
         self.signal({listener, *self.members()}, signal.SIGKILL)
         self.farm.ask("wait", pid=self.pid)
-        while self.traits.lean and (left := self.members()):
+        self.pid = 0
+        while left := self.members():
             self.signal(left, signal.SIGKILL)
 
     def reboot(self) -> None:
@@ -177,8 +178,11 @@ class Server:
     def leftovers(self) -> list[str]:
         """The files and folders, as `tmp/name`, that it did not have before its first start."""
         homes = ["root", *(f"home/{name}" for name in ACCOUNTS)]
-        ignored = {f"{home}/{name}" for home in homes for name in FISH}
-        return sorted(name for name in {*self.files()} - self.baseline - ignored if not name.startswith(tuple(ignored)))
+        fish = [f"{home}/{name}/" for home in homes for name in FISH]
+        new = sorted({*self.files()} - self.baseline)
+        return [
+            name for name in new if not any(f"{name}/".startswith(own) or own.startswith(f"{name}/") for own in fish)
+        ]
 
     def processes(self) -> list[str]:
         """The commands that run on it, sshd's own apart."""
@@ -187,14 +191,17 @@ class Server:
     @property
     def listener(self) -> int:
         """The sshd that listens: what was started, or in its own namespace unshare's child."""
-        return self.pid if self.traits.lean else self.farm.table.first_child(self.pid)
+        pid = self.pid if self.traits.lean else self.farm.table.first_child(self.pid)
+        if not pid:
+            raise RuntimeError(f"{self.name} does not run")
+        return pid
 
     def members(self) -> set[int]:
         """All its processes, as the farm's namespace numbers them. Those of a lean server are told by what it set."""
         table = self.farm.table
         if self.traits.lean:
-            return table.marked(f"={self.root}".encode()) | table.below(self.pid)
-        return table.in_namespace_of(self.listener)
+            return table.marked(f"={self.root}".encode()) | (table.below(self.pid) if self.pid else set())
+        return table.in_namespace_of(self.listener) if self.pid else set()
 
     def signal(self, pids: Iterable[int], number: signal.Signals) -> None:
         self.farm.ask("kill", pids=list(pids), number=number)

@@ -32,6 +32,7 @@ class Warden:
         self.running: set[int] = set()
         self.status: dict[int, int] = {}
         self.kept: list[socket.socket] = []
+        self.links: list[Path] = []
 
     def reap(self, *_: object) -> None:
         """Whatever loses its parent becomes the child of the namespace's first process."""
@@ -91,7 +92,9 @@ class Warden:
                 keeper.close()
                 continue
             self.kept.append(keeper)
-            if not Path(f"/sys/class/net/farm{number}").exists():
+            link = Path(f"/sys/class/net/farm{number}")
+            if not link.exists():
+                self.links.append(link)
                 return number
 
     def others(self) -> list[int]:
@@ -107,6 +110,8 @@ class Warden:
             if Path(point).is_relative_to(self.folder):
                 self.wait(self.spawn(["umount", "-l", point], os.devnull, {}))
         shutil.rmtree(self.folder)
+        while any(link.exists() for link in self.links) and time.monotonic() < deadline:
+            time.sleep(0.002)  # the kernel takes its time to remove a network in which nobody is left
 
     def answer(self, request: dict[str, Any]) -> object:
         match request.pop("ask"):
@@ -119,8 +124,10 @@ class Warden:
                 return None
             case "port":
                 return self.port(**request)
-            case _:
+            case "network":
                 return self.network()
+            case _:
+                return None
 
 
 def main() -> None:
