@@ -13,7 +13,7 @@ import msgspec
 FORMAT = 1
 MARK = "ssm-deploy-result "
 
-Outcome = Literal["exited", "signalled", "timed-out", "refused"]
+Outcome = Literal["exited", "signalled", "timed-out", "cancelled", "refused"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -24,7 +24,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Fa
         run: the run's id.
         command: the SSM command id that the agent told the payload, empty where it told none.
         outcome: `exited` with `code`; `signalled` by `signal`; `timed-out` (stopped by the payload's own deadline,
-            `code` or `signal` say how it ended); `refused` (the script never ran, `error` says why).
+            `code` or `signal` say how it ended); `cancelled` (stopped at the word of a client that it could hear,
+            likewise); `refused` (the script never ran, `error` says why).
         code: exit code of the script, 128 + N where signal N ended it, or the payload's own where it refused.
         signal: number of the signal that ended the script, 0 if none did.
         error: a word of `payload.REFUSALS` where the outcome is `refused`, else empty.

@@ -53,6 +53,7 @@ def test_fields_of_a_later_version_are_no_obstacle() -> None:
         ("exited", 0, True),
         ("exited", 1, False),
         ("timed-out", 0, False),
+        ("cancelled", 0, False),
         ("signalled", 0, False),
         ("refused", 0, False),
     ],

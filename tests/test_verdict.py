@@ -119,6 +119,8 @@ ENDINGS = [
     ({"code": 194, "detail": "no reboot"}, Status.FAILED, "exit 194; no reboot"),
     ({"code": 0, "detail": "the disk is full"}, Status.SUCCEEDED, "the disk is full"),
     ({"outcome": "timed-out", "script_seconds": 5}, Status.TIMED_OUT, "stopped after 5 s (exit 0)"),
+    ({"outcome": "cancelled", "code": 143, "signal": 15}, Status.CANCELLED, "killed by SIGTERM"),
+    ({"outcome": "cancelled", "code": 0, "detail": "the disk is full"}, Status.CANCELLED, "exit 0; the disk is full"),
     (
         {"outcome": "timed-out", "code": 143, "signal": 15, "script_seconds": 5},
         Status.TIMED_OUT,

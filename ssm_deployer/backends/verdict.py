@@ -84,6 +84,8 @@ def _whole(record: Record, stdout: str, stderr: str) -> bool:
 def _by_record(record: Record) -> tuple[Status, str]:
     if record.outcome == "refused":
         return Status.REFUSED, _refusal(record)
+    if record.outcome == "cancelled":
+        return Status.CANCELLED, _joined(_ending(record), record.detail)
     if record.outcome == "timed-out":
         return Status.TIMED_OUT, _joined(f"stopped after {record.script_seconds} s ({_ending(record)})", record.detail)
     if record.succeeded:

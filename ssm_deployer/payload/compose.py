@@ -1,12 +1,11 @@
 """A recipe → the payload's text: its values, and the sh parts of this package that it needs."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from string import ascii_lowercase
 
 from ssm_deployer.errors import UsageError
+from ssm_deployer.payload.compact import compact, short_names
 from ssm_deployer.payload.recipe import Recipe, Source
 from ssm_deployer.payload.refusals import REFUSALS
 
@@ -16,7 +15,7 @@ WHOLE_OUTPUT = 256 << 20  # bytes of a stream beyond which it is neither hashed 
 STDOUT_EXTRACT, STDERR_EXTRACT = 20_000, 7_000  # with the record below the agent's 24,000 and 8,000 (docs/sandbox.md)
 LARGEST = 48_000  # SSM takes 64 KB, with the document and the other parameters
 
-_RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]+")
 _S3 = re.compile(r"s3://[a-z0-9.-]+/[A-Za-z0-9._~/-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,7 +23,10 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 _REGION = re.compile(r"[a-z0-9-]*")
 _ENDPOINT = re.compile(r"(https?://[A-Za-z0-9._:/-]+)?")
 
-_PARTS = ("base", "place", "lock", "fetch", "{delivery}", "guard", "run", "main")
+_TAR_BLOCK, _LARGEST_BLOCK = 512, 65_536  # bytes
+
+# What runs: the last line, so that a text that was cut does nothing. 3 is whom the guard listens to.
+_START = '{self}=$0; case ${{1:-}} in guard) shift; guard "$@" ;; *) {begin}; main ;; esac'
 
 
 def build(recipe: Recipe, *, readable: bool = False) -> str:
@@ -33,14 +35,14 @@ def build(recipe: Recipe, *, readable: bool = False) -> str:
     Raises:
         UsageError: something in `recipe` that cannot be put into it.
     """
-    delivery = "role" if _by_role(recipe) else "url"
-    body = "\n".join(_part(name.format(delivery=delivery)) for name in _PARTS)
+    parts = ("base", "place", "lock", *_delivery(recipe), "unpack", "guard", "run", "main")
+    body = "\n".join(_part(name) for name in parts)
     names: Mapping[str, str] = {}
     if not readable:
         names = short_names(body)
         body = compact(body, names)
-    # The last line is all that runs: a text that was cut does nothing.
-    text = "\n".join([*_header(recipe, names), body, _START.format(self=names.get("self", "self"))]) + "\n"
+    start = _START.format(self=names.get("self", "self"), begin="attend" if recipe.streamed else "exec 3</dev/null")
+    text = "\n".join([*_header(recipe, names, body), body, start]) + "\n"
     if len(text) > LARGEST:
         raise UsageError(f"the command would have {len(text)} bytes, more than SSM takes", "use --delivery role")
     return text
@@ -50,7 +52,10 @@ def _by_role(recipe: Recipe) -> bool:
     return recipe.script.location.startswith("s3://")
 
 
-_START = '{self}=$0; case ${{1:-}} in guard) shift; guard "$@" ;; *) main ;; esac'
+def _delivery(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.streamed:
+        return ("stdin",)
+    return ("download", "role" if _by_role(recipe) else "url")
 
 
 def execution_timeout(recipe: Recipe) -> int:
@@ -70,10 +75,10 @@ def execution_timeout(recipe: Recipe) -> int:
     return max(seconds, SHORTEST)
 
 
-def _header(recipe: Recipe, names: Mapping[str, str]) -> list[str]:
+def _header(recipe: Recipe, names: Mapping[str, str], body: str) -> list[str]:
     total = sum(source.size for source in _sources(recipe).values() if source) + recipe.unpacked_size
     values = {
-        "run": _valid(_RUN_ID, recipe.run_id, "run id"),
+        "run": valid(RUN_ID, recipe.run_id, "run id"),
         "timeout": recipe.timeout,
         "fetch_timeout": recipe.fetch_timeout,
         "grace": recipe.grace,
@@ -83,15 +88,14 @@ def _header(recipe: Recipe, names: Mapping[str, str]) -> list[str]:
         "whole_output": WHOLE_OUTPUT,
         "stdout_extract": STDOUT_EXTRACT,
         "stderr_extract": STDERR_EXTRACT,
-        "codes": " ".join(f"{word}:{refusal.code}" for word, refusal in REFUSALS.items()),
-        "run_as": _valid(_USER, recipe.run_as, "user") if recipe.run_as else "",
-        **_source("script", recipe.script),
-        **_source("inputs", recipe.inputs),
-        **_source("bundle", recipe.bundle),
+        "codes": " ".join(f"{word}:{refusal.code}" for word, refusal in REFUSALS.items() if word in body),
+        "run_as": valid(_USER, recipe.run_as, "user") if recipe.run_as else "",
         "bundle_digest": _content_digest(recipe),
+        **(_stream(recipe) if recipe.streamed else _sources_of(recipe)),
         **(_service(recipe) if _by_role(recipe) else {}),
     }
-    lines = {**_locations(recipe), **{name: f"'{value}'" for name, value in values.items()}}
+    locations = {} if recipe.streamed else _locations(recipe)
+    lines = {**locations, **{name: f"'{value}'" for name, value in values.items()}}
     return [
         "#!/bin/sh",
         f"# ssm-deploy payload, run {recipe.run_id}",
@@ -102,13 +106,13 @@ def _header(recipe: Recipe, names: Mapping[str, str]) -> list[str]:
 
 def _content_digest(recipe: Recipe) -> str:
     digest = recipe.bundle_digest or (recipe.bundle.sha256 if recipe.bundle else "")
-    return _valid(_SHA256, digest, "digest of the bundle") if digest else ""
+    return valid(_SHA256, digest, "digest of the bundle") if digest else ""
 
 
 def _service(recipe: Recipe) -> dict[str, str]:
     return {
-        "region": _valid(_REGION, recipe.region, "region"),
-        "endpoint": _valid(_ENDPOINT, recipe.endpoint_url, "endpoint URL").rstrip("/"),
+        "region": valid(_REGION, recipe.region, "region"),
+        "endpoint": valid(_ENDPOINT, recipe.endpoint_url, "endpoint URL").rstrip("/"),
     }
 
 
@@ -120,7 +124,7 @@ def _locations(recipe: Recipe) -> dict[str, str]:
     """Write the locations, and what they have in common once: the signer's token alone has a kilobyte or more."""
     pattern = _S3 if _by_role(recipe) else _URL
     places = {
-        name: _valid(pattern, source.location, f"location of the {name}").partition("?")
+        name: valid(pattern, source.location, f"location of the {name}").partition("?")
         for name, source in _sources(recipe).items()
         if source
     }
@@ -138,13 +142,31 @@ def _common(texts: Sequence[str]) -> str:
     return texts[0][: next((n for n, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), None)]
 
 
+def _sources_of(recipe: Recipe) -> dict[str, str | int]:
+    values: dict[str, str | int] = {}
+    for name, source in _sources(recipe).items():
+        values |= _source(name, source)
+    return values
+
+
+def _stream(recipe: Recipe) -> dict[str, int]:
+    """Say in how many blocks of which size the tar comes: the larger, the fewer."""
+    sizes = range(_LARGEST_BLOCK, 0, -_TAR_BLOCK)
+    block = next((size for size in sizes if recipe.streamed % size == 0), None)
+    if block is None:
+        raise UsageError(f"no tar has {recipe.streamed} bytes")
+    sizes_of = {f"{name}_size": source.size if source else 0 for name, source in _sources(recipe).items()}
+    del sizes_of["script_size"]
+    return {"block": block, "blocks": recipe.streamed // block, **sizes_of}
+
+
 def _source(name: str, source: Source | None) -> dict[str, str | int]:
     if source is None:
         return {f"{name}_sum": "", f"{name}_size": 0}
-    return {f"{name}_sum": _valid(_SHA256, source.sha256, f"digest of the {name}"), f"{name}_size": source.size}
+    return {f"{name}_sum": valid(_SHA256, source.sha256, f"digest of the {name}"), f"{name}_size": source.size}
 
 
-def _valid(pattern: re.Pattern[str], value: str, what: str) -> str:
+def valid(pattern: re.Pattern[str], value: str, what: str) -> str:
     """Let only such values pass as mean the same inside single quotes and to SSM, which replaces double braces."""
     if not pattern.fullmatch(value):
         shown = value.partition("?")[0]
@@ -154,37 +176,3 @@ def _valid(pattern: re.Pattern[str], value: str, what: str) -> str:
 
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.sh").read_text("utf-8")
-
-
-def compact(text: str, names: Mapping[str, str]) -> str:
-    """Drop comments, indentation and blanks, and shorten variables: they are for readers, and here size counts."""
-    lines = (line.strip() for line in text.splitlines())
-    code = "\n".join(line for line in lines if line and not line.startswith("#"))
-
-    def shorten(found: re.Match[str]) -> str:
-        return re.sub(r"[a-z_0-9]+", lambda word: names.get(word[0], word[0]), found[0])
-
-    return re.sub(r" (&&|\|\||\|) ", r"\1", _VARIABLES.sub(shorten, code))
-
-
-def short_names(text: str) -> Mapping[str, str]:
-    """Give each variable of `text` a name of a letter or two."""
-    used = Counter(re.findall(r"\$\{?([a-z_][a-z0-9_]*)", text))
-    short = (first + second for first in ("", *ascii_lowercase) for second in ascii_lowercase)
-    return dict(
-        zip(
-            (name for name, _ in used.most_common()),
-            (name for name in short if name not in {"do", "fi", "if", "in"}),
-            strict=False,
-        )
-    )
-
-
-# Where a word is a variable: expanded, reckoned with, assigned, read, or looped over. Capitals are left alone.
-_VARIABLES = re.compile(
-    r"\$(\{#?)?[a-z_][a-z0-9_]*"
-    r"|\$\(\([^)]*\)\)"
-    r"|(?<![\w$./?&-])[a-z_][a-z0-9_]*(?==)"
-    r"|(?<=\bread -r )[a-z_ ]+"
-    r"|(?<=\bfor )[a-z_]+(?= in )"
-)

@@ -1,7 +1,7 @@
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
 # removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
 # fifo of which only the payload has the other end: words on it start and end a deadline, its end means that the payload
-# is gone. On a second fifo it says whether a deadline has passed.
+# is gone. On a second fifo it says whether a deadline has passed, or a client that can be heard has cancelled.
 
 # post: start the guard.
 post() {
@@ -9,20 +9,21 @@ post() {
   mkfifo "$work/life" "$work/answer" 2>/dev/null || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
   exec 9<>"$work/life" 8<>"$work/answer"
-  # exec: $! must be the guard itself, not a shell that waits for it. 8 by name: ksh hands no such number on.
-  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 8<>"$work/answer" 9>&- &
+  write_self || refuse no-place "$work: no room for this text"
+  # exec: $! must be the guard itself, not a shell that waits for it. 3 and 8 by name: ksh hands no such numbers on.
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
   guard=$!
   # For reading only, so that the end of the guard is the end of its answers.
   exec 8<"$work/answer"
 }
 
-# over: end the deadline; fails if it has passed, in which case everything of the script has been stopped.
+# over: end the deadline. Set `late` to what the guard did before it: stop everything of the script; else empty.
 over() {
+  late=
   [ -n "$guard" ] || return 0
   echo over >&9
-  late=
   read -r late <&8
-  [ "$late" != late ]
+  [ -z "$late" ]
 }
 
 guard() {
@@ -44,23 +45,27 @@ guard() {
     end) break ;;
     over)
       phase=over
-      echo "${late:-in time}" >&8
+      echo "$late" >&8
       ;;
-    late-"$phase")
-      late=late
+    *-"$phase")
+      late=${late:-${word%-*}}
       strike
       ;;
-    late-*) ;; # of a phase that ended in time
+    # Of a phase that ended in time.
+    *-*) ;;
     *)
       phase=$word
-      [ "$phase" != script ] || (
-        exec 8>&-
-        while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
-      ) &
+      [ "$phase" != script ] || {
+        (
+          exec 8>&-
+          while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
+        ) &
+        listen
+      }
       # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
       (
         exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "late-$phase" >/proc/$$/fd/0
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
       ) &
       ;;
     esac
@@ -136,7 +141,7 @@ unforked() {
     while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
   done
   [ -n "$late" ] || exit
-  exec sh "$self" guard "$work" "$payload" late 8>&8
+  exec sh "$self" guard "$work" "$payload" "$late" 8>&8
 }
 
 # prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,

@@ -40,7 +40,7 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
   code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
@@ -50,12 +50,8 @@ orient() {
 }
 
 prepare() {
-  choose_fetcher
-  fetch script "$script_at" "$script_size" "$script_sum"
-  identify
-  [ -z "$inputs_at" ] || fetch inputs "$inputs_at" "$inputs_size" "$inputs_sum"
-  if [ -n "$bundle_at" ]; then
-    fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
+  receive
+  if [ "$bundle_size" != 0 ]; then
     unpack
     bundle=$bundle_digest
   fi
@@ -68,7 +64,7 @@ prepare() {
 # finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
 # success, 169 gets text added; and 194 where there shall be no reboot. The record has the true one.
 finish() {
-  [ "$outcome" != timed-out ] || code=124
+  case $outcome in timed-out) code=124 ;; cancelled) code=130 ;; esac
   case $code in 137 | 168 | 169 | 194) code=1 ;; esac
   exit "$code"
 }

@@ -4,11 +4,12 @@ import msgspec
 
 
 class Source(msgspec.Struct, frozen=True):
-    """An object that the target fetches.
+    """An object that the target fetches, or a member of the tar that it is handed.
 
     Attributes:
-        location: a presigned https URL, or `s3://BUCKET/KEY`, which the target reads with its own role.
-        sha256: of its content, 64 hex digits.
+        location: a presigned https URL, or `s3://BUCKET/KEY`, which the target reads with its own role; of a member of
+            the tar, nothing.
+        sha256: of its content, 64 hex digits; of a member, empty.
         size: of its content, in bytes.
     """
 
@@ -34,6 +35,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         run_as: the user to run the script as, empty for root.
         region: where the bucket is; for `s3://` only.
         endpoint_url: of S3, where it is not AWS's own; for `s3://` only.
+        streamed: size, in bytes, of the tar by which all of it comes on stdin; 0 where it is fetched. The members are
+            `script`, `inputs` and `bundle`, plain files of mode 600.
     """
 
     run_id: str
@@ -49,3 +52,4 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     run_as: str = ""
     region: str = ""
     endpoint_url: str = ""
+    streamed: int = 0

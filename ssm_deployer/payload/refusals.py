@@ -60,6 +60,7 @@ REFUSALS: Mapping[str, Refusal] = MappingProxyType(
         "no-credentials": Refusal(
             81, "the target has no AWS credentials", "attach an instance profile, or use --delivery presigned"
         ),
+        "cut-off": Refusal(83, "the connection ended before everything had arrived", "run it again"),
         "setup": Refusal(82, "the target lacks something basic", "the detail names it"),
     }
 )

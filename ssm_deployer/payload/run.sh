@@ -63,7 +63,7 @@ execute() {
   # shellcheck disable=SC2086 # may be empty
   set -- $interpreter "$work/script"
   # Not in the subshell: a shell that cannot read it must fail as itself, not in the name of the script.
-  if [ -n "$inputs_at" ]; then
+  if [ "$inputs_size" != 0 ]; then
     INPUTS=
     # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after, and sets INPUTS when all was read
     . "$work/inputs"
@@ -73,7 +73,7 @@ execute() {
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.
-      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+      exec </dev/null >>"$work/out" 2>>"$work/err" 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
       cd "$work/files" && umask 022
       unset OLDPWD
       # shellcheck disable=SC2086 # a prefix of several words
@@ -81,7 +81,8 @@ execute() {
         "SSM_DEPLOY_RUN_ID=$run" "SSM_DEPLOY_RESUMED=$resumed" "$@"
     )
     code=$?
-    : # dash and mksh tell of a killed child only now, and after the brace it would be on the agent's stderr
+    # dash and mksh tell of a killed child only now, and after the brace it would be on the agent's stderr.
+    :
   } 2>&5
   now
   script_seconds=$((up - since))
@@ -92,12 +93,12 @@ execute() {
 judge() {
   outcome=exited
   # First: the script may have left nothing to fork with.
-  over || late=late
+  over
   if [ "$code" -gt 256 ] || { [ "$code" -gt 128 ] && [ "$code" -le 192 ] && { [ -s "$notice" ] || mute; }; }; then
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  [ "$late" != late ] || outcome=timed-out
+  outcome=${late:-$outcome}
   # Whoever wrote to a full disk had no room to say so.
   [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
 }

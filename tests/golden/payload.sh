@@ -16,15 +16,15 @@ need_kib='5910'
 whole_output='268435456'
 stdout_extract='20000'
 stderr_extract='7000'
-codes='no-fetch-tool:70 download:71 fetch-timeout:72 digest:73 no-digest-tool:74 no-place:75 unpack:76 duplicate:77 no-user:78 no-interpreter:79 no-lock:80 no-credentials:81 setup:82'
+codes='no-fetch-tool:70 download:71 fetch-timeout:72 digest:73 no-digest-tool:74 no-place:75 unpack:76 duplicate:77 no-user:78 no-interpreter:79 no-lock:80 setup:82'
 run_as='deploy'
+bundle_digest='abababababababababababababababababababababababababababababababab'
 script_sum='abababababababababababababababababababababababababababababababab'
 script_size='1234'
 inputs_sum='abababababababababababababababababababababababababababababababab'
 inputs_size='1234'
 bundle_sum='abababababababababababababababababababababababababababababababab'
 bundle_size='1234'
-bundle_digest='abababababababababababababababababababababababababababababababab'
 # What every part uses: time, the record, refusal, removal.
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -301,7 +301,20 @@ forget() {
   done
 }
 
-# Download, verification, unpacking.
+# Download and verification.
+
+# The agent keeps this text in a file, and a cancel of its is a signal.
+write_self() { :; }
+listen() { :; }
+
+receive() {
+  broken=
+  choose_fetcher
+  fetch script "$script_at" "$script_size" "$script_sum"
+  identify
+  [ -z "$inputs_at" ] || fetch inputs "$inputs_at" "$inputs_size" "$inputs_sum"
+  [ -z "$bundle_at" ] || fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
+}
 
 # fetch NAME LOCATION SIZE SHA256: have $work/NAME, trying again while that may help.
 fetch() {
@@ -343,38 +356,6 @@ fetch() {
     pause=$((pause * 2))
   done
 }
-
-# digest FILE: set `sum`, empty where nothing can compute it.
-digest() {
-  for tool in sha256sum shasum openssl busybox python3; do
-    ! command -v $tool >/dev/null || break
-  done
-  case $tool in
-  sha256sum) sum=$(sha256sum <"$1") ;;
-  shasum) sum=$(shasum -a 256 <"$1") ;;
-  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
-  busybox) sum=$(busybox sha256sum <"$1") ;;
-  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
-  esac 2>/dev/null
-  sum=${sum%% *}
-  [ ${#sum} -eq 64 ] || sum=
-}
-
-# unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
-unpack() {
-  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
-    ! cramped || refuse no-place "$work: full while unpacking"
-    refuse unpack "$note"
-  fi
-  rm -f "$work/bundle"
-}
-
-# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() {
-  head -c 65536 /dev/zero >"$work/room" || return 0
-  rm -f "$work/room"
-  return 1
-} 2>/dev/null
 
 usable() {
   case $broken in *" $1 is broken"*) return 1 ;; esac
@@ -449,10 +430,44 @@ print(answer.status)' "$2") && return
   return "$1"
 }
 
+# What has come: its digest, its files.
+
+# digest FILE: set `sum`, empty where nothing can compute it.
+digest() {
+  for tool in sha256sum shasum openssl busybox python3; do
+    ! command -v $tool >/dev/null || break
+  done
+  case $tool in
+  sha256sum) sum=$(sha256sum <"$1") ;;
+  shasum) sum=$(shasum -a 256 <"$1") ;;
+  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
+  busybox) sum=$(busybox sha256sum <"$1") ;;
+  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
+  esac 2>/dev/null
+  sum=${sum%% *}
+  [ ${#sum} -eq 64 ] || sum=
+}
+
+# unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
+unpack() {
+  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+    ! cramped || refuse no-place "$work: full while unpacking"
+    refuse unpack "$note"
+  fi
+  rm -f "$work/bundle"
+}
+
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
+cramped() {
+  head -c 65536 /dev/zero >"$work/room" || return 0
+  rm -f "$work/room"
+  return 1
+} 2>/dev/null
+
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
 # removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
 # fifo of which only the payload has the other end: words on it start and end a deadline, its end means that the payload
-# is gone. On a second fifo it says whether a deadline has passed.
+# is gone. On a second fifo it says whether a deadline has passed, or a client that can be heard has cancelled.
 
 # post: start the guard.
 post() {
@@ -460,20 +475,21 @@ post() {
   mkfifo "$work/life" "$work/answer" 2>/dev/null || refuse no-place "$work: no room for a fifo"
   # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
   exec 9<>"$work/life" 8<>"$work/answer"
-  # exec: $! must be the guard itself, not a shell that waits for it. 8 by name: ksh hands no such number on.
-  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 4>&- 8<>"$work/answer" 9>&- &
+  write_self || refuse no-place "$work: no room for this text"
+  # exec: $! must be the guard itself, not a shell that waits for it. 3 and 8 by name: ksh hands no such numbers on.
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
   guard=$!
   # For reading only, so that the end of the guard is the end of its answers.
   exec 8<"$work/answer"
 }
 
-# over: end the deadline; fails if it has passed, in which case everything of the script has been stopped.
+# over: end the deadline. Set `late` to what the guard did before it: stop everything of the script; else empty.
 over() {
+  late=
   [ -n "$guard" ] || return 0
   echo over >&9
-  late=
   read -r late <&8
-  [ "$late" != late ]
+  [ -z "$late" ]
 }
 
 guard() {
@@ -495,23 +511,27 @@ guard() {
     end) break ;;
     over)
       phase=over
-      echo "${late:-in time}" >&8
+      echo "$late" >&8
       ;;
-    late-"$phase")
-      late=late
+    *-"$phase")
+      late=${late:-${word%-*}}
       strike
       ;;
-    late-*) ;; # of a phase that ended in time
+    # Of a phase that ended in time.
+    *-*) ;;
     *)
       phase=$word
-      [ "$phase" != script ] || (
-        exec 8>&-
-        while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
-      ) &
+      [ "$phase" != script ] || {
+        (
+          exec 8>&-
+          while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
+        ) &
+        listen
+      }
       # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
       (
         exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "late-$phase" >/proc/$$/fd/0
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
       ) &
       ;;
     esac
@@ -587,7 +607,7 @@ unforked() {
     while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
   done
   [ -n "$late" ] || exit
-  exec sh "$self" guard "$work" "$payload" late 8>&8
+  exec sh "$self" guard "$work" "$payload" "$late" 8>&8
 }
 
 # prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,
@@ -696,7 +716,7 @@ execute() {
   # shellcheck disable=SC2086 # may be empty
   set -- $interpreter "$work/script"
   # Not in the subshell: a shell that cannot read it must fail as itself, not in the name of the script.
-  if [ -n "$inputs_at" ]; then
+  if [ "$inputs_size" != 0 ]; then
     INPUTS=
     # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after, and sets INPUTS when all was read
     . "$work/inputs"
@@ -706,7 +726,7 @@ execute() {
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.
-      exec </dev/null >>"$work/out" 2>>"$work/err" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+      exec </dev/null >>"$work/out" 2>>"$work/err" 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
       cd "$work/files" && umask 022
       unset OLDPWD
       # shellcheck disable=SC2086 # a prefix of several words
@@ -714,7 +734,8 @@ execute() {
         "SSM_DEPLOY_RUN_ID=$run" "SSM_DEPLOY_RESUMED=$resumed" "$@"
     )
     code=$?
-    : # dash and mksh tell of a killed child only now, and after the brace it would be on the agent's stderr
+    # dash and mksh tell of a killed child only now, and after the brace it would be on the agent's stderr.
+    :
   } 2>&5
   now
   script_seconds=$((up - since))
@@ -725,12 +746,12 @@ execute() {
 judge() {
   outcome=exited
   # First: the script may have left nothing to fork with.
-  over || late=late
+  over
   if [ "$code" -gt 256 ] || { [ "$code" -gt 128 ] && [ "$code" -le 192 ] && { [ -s "$notice" ] || mute; }; }; then
     outcome=signalled signal=$((code % 128))
     code=$((128 + signal))
   fi
-  [ "$late" != late ] || outcome=timed-out
+  outcome=${late:-$outcome}
   # Whoever wrote to a full disk had no room to say so.
   [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
 }
@@ -815,7 +836,7 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
   code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
@@ -825,12 +846,8 @@ orient() {
 }
 
 prepare() {
-  choose_fetcher
-  fetch script "$script_at" "$script_size" "$script_sum"
-  identify
-  [ -z "$inputs_at" ] || fetch inputs "$inputs_at" "$inputs_size" "$inputs_sum"
-  if [ -n "$bundle_at" ]; then
-    fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
+  receive
+  if [ "$bundle_size" != 0 ]; then
     unpack
     bundle=$bundle_digest
   fi
@@ -843,9 +860,9 @@ prepare() {
 # finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
 # success, 169 gets text added; and 194 where there shall be no reboot. The record has the true one.
 finish() {
-  [ "$outcome" != timed-out ] || code=124
+  case $outcome in timed-out) code=124 ;; cancelled) code=130 ;; esac
   case $code in 137 | 168 | 169 | 194) code=1 ;; esac
   exit "$code"
 }
 
-self=$0; case ${1:-} in guard) shift; guard "$@" ;; *) main ;; esac
+self=$0; case ${1:-} in guard) shift; guard "$@" ;; *) exec 3</dev/null; main ;; esac

@@ -21,8 +21,22 @@ def store(shared_store: Store) -> Store:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, store: Store) -> Iterator[Rig]:
-    rig = Rig(tmp_path, store)
+def way() -> str:
+    """How a payload comes to the target, where a module does not have its tests try every way."""
+    return "fetched"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have the tests of a module that says `WAYS` try them all, but those of what only a download can do."""
+    ways = getattr(metafunc.module, "WAYS", ())
+    if ways and "way" in metafunc.fixturenames:
+        fetched = metafunc.definition.get_closest_marker("fetched")
+        metafunc.parametrize("way", ["fetched"] if fetched else ways)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, store: Store, way: str) -> Iterator[Rig]:
+    rig = Rig(tmp_path, store, way)
     yield rig
     assert rig.settle() == []
 

@@ -1,9 +1,10 @@
-"""A target in miniature: an HTTP server that stages, and a payload executed the way the agent executes it."""
+"""A target in miniature: an HTTP server that stages, and a payload executed as the agent executes it, or as sshd."""
 
 import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ssm_deployer.payload import Recipe, Source, build, inputs
+from ssm_deployer.payload import Recipe, Source, build, greeting, inputs, line, login_command
 from ssm_deployer.result import Record, parse
+from ssm_deployer.sandbox.container import distribution
 
 RUN = "20261124-101112-abcdef"
 COMMAND = "11111111-2222-3333-4444-555555555555"
@@ -42,7 +44,24 @@ BASIC += [
     "stat",
     "head",
     "expr",
+    "dd",
 ]
+# What a login has in its environment, and no script shall see.
+LOGIN = {
+    "USER": "somebody",
+    "LOGNAME": "somebody",
+    "PATH": "/usr/bin:/bin:/usr/games",
+    "SHELL": "/bin/fish",
+    "MAIL": "/var/mail/somebody",
+    "LC_TIME": "de_DE.UTF-8",
+    "LS_COLORS": "di=01;34",
+    "MOTD_SHOWN": "pam",
+    "SSH_CLIENT": "192.0.2.1 50000 22",
+    "SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22",
+    "XDG_RUNTIME_DIR": "/run/user/1000",
+    "NAME": "somebody",
+    "VERSION_ID": "none",
+}
 QUERY = "?X-Amz-Signature=bearer"  # what must never be shown
 
 
@@ -122,12 +141,13 @@ class Store:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the agent saw."""
+    """What the agent saw, or the client, which leaves out `noise`: what comes before the greeting."""
 
     code: int
     stdout: bytes
     stderr: bytes
     seconds: float
+    noise: bytes = b""
 
     @property
     def record(self) -> Record:
@@ -149,10 +169,20 @@ class Outcome:
 
 @dataclass
 class Rig:
-    """One target: its own TMPDIR, its own store, and the payloads that ran on it."""
+    """One target: its own TMPDIR, its own store, and the payloads that ran on it.
+
+    `way` is how a payload comes: `fetched` is by the agent, `streamed` by a login and all of it on stdin, `copied` by a
+    login and the content as a file. After `limit` bytes on stdin the connection is cut.
+    """
 
     root: Path
     store: Store
+    way: str = "fetched"
+    login: Sequence[str] = ("/bin/sh",)
+    user: Sequence[str] = ()
+    sudo: bool = False
+    content: bytes = b""
+    limit: int | None = None
     shell: str = "/bin/sh"
     path: str = "/usr/bin:/bin"
     standard_places: str = STANDARD_PLACES
@@ -184,14 +214,22 @@ class Rig:
         **settings: Any,
     ) -> Recipe:
         """A recipe for `script`, everything staged. `faults` are those of the script's download."""
-        content = script if isinstance(script, bytes) else script.encode()
+        given = {"script": script if isinstance(script, bytes) else script.encode()}
         packed = tar(files) if files is not None else bundle
-        staged = {
-            "script": self.store.put("script", content, *faults),
-            "bundle": self.store.put("bundle", packed) if packed is not None else None,
-            "inputs": self.store.put("inputs", inputs(args, environ or {})) if args or environ else None,
-        }
+        given |= {"bundle": packed} if packed is not None else {}
+        given |= {"inputs": inputs(args, environ or {})} if args or environ else {}
+        staged = self.pack(given) if self.way != "fetched" else self.stage(given, faults)
         return Recipe(**{"run_id": RUN, "timeout": 20, "fetch_timeout": 10, "grace": 1, **staged, **settings})
+
+    def stage(self, given: Mapping[str, bytes], faults: Sequence[str]) -> dict[str, Any]:
+        of = {"script": faults}
+        return {name: self.store.put(name, content, *of.get(name, ())) for name, content in given.items()}
+
+    def pack(self, given: Mapping[str, bytes]) -> dict[str, Any]:
+        """Keep the content for the next start."""
+        self.content = members(given)
+        sources: dict[str, Any] = {name: Source("", "", len(content)) for name, content in given.items()}
+        return sources | {"streamed": len(self.content), "bundle_digest": "ab" * 32 if "bundle" in given else ""}
 
     def run(self, script: str | bytes, **settings: Any) -> Outcome:
         return self.execute(build(self.recipe(script, **settings)))
@@ -214,31 +252,48 @@ class Rig:
             (LOCK_ROOTS, self.lock_roots or f"'{self.locks}'"),
         ]
 
+    def at_home(self, text: str) -> str:
+        for original, here in self.stand_ins():
+            assert text.count(original) == 1, original
+            text = text.replace(original, here)
+        return text
+
+    def before_content(self, text: str) -> int:
+        """How many bytes come before the content on stdin."""
+        return len(line(self.at_home(text)))
+
     def execute(self, text: str, command: str = COMMAND) -> Outcome:
         process = self.start(text, command)
         return self.finish(process)
 
     def start(self, text: str, command: str = COMMAND) -> "Started":
-        """Write and start `text` as the agent does: its own group, a bare environment, cwd /usr/bin."""
+        """Start `text` on this target, by its way."""
         self.texts += 1
-        script = self.root / f"_script{self.texts}.sh"
-        for original, here in self.stand_ins():
-            assert text.count(original) == 1, original
-            text = text.replace(original, here)
-        script.write_text(text)
-        script.chmod(0o700)
+        text = self.at_home(text)
         self.tmp.mkdir(exist_ok=True)
         if not self.locks.exists():
             self.locks.mkdir()
-        env = {
-            "LANG": "C.UTF-8",
+        return self.start_by_agent(text, command) if self.way == "fetched" else self.start_by_login(text, command)
+
+    def ids(self, command: str) -> dict[str, str]:
+        return {
             "PATH": self.path,
             "SSM_COMMAND_ID": command,
-            "AWS_SSM_INSTANCE_ID": "i-0123456789abcdef0",
+            "AWS_SSM_INSTANCE_ID": self.env.get("AWS_SSM_INSTANCE_ID", "i-0123456789abcdef0"),
             "AWS_SSM_REGION_NAME": "eu-west-1",
-            **({"TMPDIR": str(self.tmp)} if self.tmpdir else {}),
-            **self.env,
         }
+
+    def place(self) -> dict[str, str]:
+        return {"TMPDIR": str(self.tmp)} if self.tmpdir else {}
+
+    def start_by_agent(self, text: str, command: str) -> "Started":
+        """Write and start `text` as the agent does: its own group, a bare environment, cwd /usr/bin."""
+        script = self.root / f"_script{self.texts}.sh"
+        script.write_text(text)
+        script.chmod(0o700)
+        name, version = distribution()
+        system = {"AWS_SSM_PLATFORM_NAME": name, "AWS_SSM_PLATFORM_VERSION": version}
+        env = {"LANG": "C.UTF-8", "PWD": "/usr/bin", **system, **self.ids(command), **self.place(), **self.env}
         return Started(
             subprocess.Popen(
                 [*self.surroundings(), self.shell, "-c", str(script)],
@@ -253,15 +308,50 @@ class Rig:
             time.monotonic(),
         )
 
+    def start_by_login(self, text: str, command: str) -> "Started":
+        """Start the login shell as sshd does, and write what the client writes."""
+        found = re.search(r"payload, run (\S+)", text)
+        assert found
+        run = found[1]
+        copied = f".ssm-deploy-{run}" if self.way == "copied" else ""
+        order = login_command(run, self.ids(command), sudo=self.sudo, content=copied)
+        order = order.replace("/bin/sh -c", f"{self.shell} -c")
+        home = self.root / "home"
+        home.mkdir(exist_ok=True)
+        if copied:
+            (home / copied).write_bytes(self.content)
+        theirs, ours = os.pipe()
+        process = subprocess.Popen(
+            [*self.surroundings(), *self.user, *self.login, "-c", order],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**LOGIN, "HOME": str(home), **self.place(), **self.env},
+            cwd=home,
+            process_group=0,
+        )
+        os.close(theirs)
+        started = Started(process, time.monotonic(), Channel(ours), greeting(run).encode())
+        started.channel.write((line(text) + (b"" if copied else self.content))[: self.limit])
+        if self.limit is not None:
+            started.channel.close()
+        return started
+
     def surroundings(self) -> list[str]:
         """What happens between the agent and the shell. With `bare`, not even stdin is open."""
         before = "exec <&-; " if self.bare else self.before
         return ["/bin/sh", "-c", f'{before}exec "$0" "$@"'] if before else []
 
     def finish(self, started: "Started") -> Outcome:
-        """Wait for the end of both streams, as the agent does."""
+        """Wait for the end of both streams, as the agent does. The channel stays open until then."""
         stdout, stderr = started.process.communicate(timeout=60)
-        return Outcome(started.process.returncode, stdout, stderr, time.monotonic() - started.since)
+        seconds = time.monotonic() - started.since
+        started.channel.close()
+        noise = b""
+        if started.greeting:
+            noise, greeted, stdout = stdout.partition(b"\n%b\n" % started.greeting)
+            assert greeted, (noise, stderr)
+        return Outcome(started.process.returncode, stdout, stderr, seconds, noise)
 
     def offer(self, *places: Path) -> None:
         """Let the target have these places instead of TMPDIR."""
@@ -317,10 +407,37 @@ class Rig:
         return left
 
 
+class Channel:
+    """The client's end of a login's stdin. Writing waits for nobody."""
+
+    def __init__(self, fd: int = -1) -> None:
+        self.fd = fd
+        self.writer = threading.Thread()
+
+    def write(self, content: bytes) -> None:
+        self.writer = threading.Thread(target=self._write, args=[content], daemon=True)
+        self.writer.start()
+
+    def _write(self, content: bytes) -> None:
+        # Who refuses reads no further.
+        with contextlib.suppress(BrokenPipeError):
+            while content:
+                content = content[os.write(self.fd, content) :]
+
+    def close(self) -> None:
+        """As when the client is gone; not before what was written has been read."""
+        if self.fd >= 0:
+            self.writer.join()
+            os.close(self.fd)
+            self.fd = -1
+
+
 @dataclass(frozen=True)
 class Started:
     process: subprocess.Popen[bytes]
     since: float
+    channel: Channel = field(default_factory=Channel)
+    greeting: bytes = b""
 
     def cancel(self) -> None:
         """What the agent does for a cancel and for its own timeout."""
@@ -359,6 +476,17 @@ def started_and(rig: Rig, script: str, ready: str = "ready", **settings: Any) ->
     started = rig.start(text)
     wait_for(rig.root / ready)
     return started
+
+
+def members(given: Mapping[str, bytes]) -> bytes:
+    """What a client streams: the script, and what else there is."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in given.items():
+            info = tarfile.TarInfo(name)
+            info.mode, info.size = 0o600, len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return target.getvalue()
 
 
 def tar(files: Mapping[str, bytes | None], modes: Mapping[str, int] | None = None) -> bytes:

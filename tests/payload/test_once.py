@@ -8,6 +8,7 @@ from payload.rig import COMMAND, RUN, Mounts, Rig, equip, wait_for
 
 from ssm_deployer.payload import build
 
+WAYS = ("fetched", "streamed")
 OTHER_COMMAND = COMMAND.replace("1111", "9999")
 
 
@@ -43,6 +44,7 @@ def test_of_starts_at_the_same_instant_exactly_one_runs(rig: Rig) -> None:
     assert (rig.root / "count").read_text() == "ran\n"
 
 
+@pytest.mark.fetched
 def test_a_refused_start_counts_too(rig: Rig) -> None:
     assert rig.execute(build(rig.recipe("#!/bin/sh\n", faults=["404", "always"]))).record.error == "download"
     assert rig.run("#!/bin/sh\necho ran\n").record.error == "duplicate"
@@ -162,6 +164,7 @@ def test_of_a_large_output_only_the_end_is_kept_over_a_reboot(rig: Rig) -> None:
     assert last.extract.endswith("50000\nleg 1\n")
 
 
+@pytest.mark.fetched
 def test_a_second_start_that_is_refused_shows_what_the_first_did(rig: Rig) -> None:
     text = build(rig.recipe("#!/bin/sh\necho leg 0\necho error >&2\nexit 194\n"))
     assert rig.execute(text).code == 194

@@ -1,4 +1,17 @@
-# Download, verification, unpacking.
+# Download and verification.
+
+# The agent keeps this text in a file, and a cancel of its is a signal.
+write_self() { :; }
+listen() { :; }
+
+receive() {
+  broken=
+  choose_fetcher
+  fetch script "$script_at" "$script_size" "$script_sum"
+  identify
+  [ -z "$inputs_at" ] || fetch inputs "$inputs_at" "$inputs_size" "$inputs_sum"
+  [ -z "$bundle_at" ] || fetch bundle "$bundle_at" "$bundle_size" "$bundle_sum"
+}
 
 # fetch NAME LOCATION SIZE SHA256: have $work/NAME, trying again while that may help.
 fetch() {
@@ -40,38 +53,6 @@ fetch() {
     pause=$((pause * 2))
   done
 }
-
-# digest FILE: set `sum`, empty where nothing can compute it.
-digest() {
-  for tool in sha256sum shasum openssl busybox python3; do
-    ! command -v $tool >/dev/null || break
-  done
-  case $tool in
-  sha256sum) sum=$(sha256sum <"$1") ;;
-  shasum) sum=$(shasum -a 256 <"$1") ;;
-  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
-  busybox) sum=$(busybox sha256sum <"$1") ;;
-  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
-  esac 2>/dev/null
-  sum=${sum%% *}
-  [ ${#sum} -eq 64 ] || sum=
-}
-
-# unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
-unpack() {
-  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
-    ! cramped || refuse no-place "$work: full while unpacking"
-    refuse unpack "$note"
-  fi
-  rm -f "$work/bundle"
-}
-
-# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() {
-  head -c 65536 /dev/zero >"$work/room" || return 0
-  rm -f "$work/room"
-  return 1
-} 2>/dev/null
 
 usable() {
   case $broken in *" $1 is broken"*) return 1 ;; esac

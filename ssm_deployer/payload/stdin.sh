@@ -1,0 +1,59 @@
+# Everything comes by stdin: this text (see login.py), then a tar of it all, then whatever the client has to say. That it
+# is what was sent, SSH's own digests vouch for, and that it is all of it, its size.
+
+# attend: have the client on 3 and the tar on 5.
+attend() {
+  exec 3<&0 5<&0
+  [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
+  unset SSM_DEPLOY_CONTENT
+}
+
+# take FILE: have the tar on 5 from a file that was put there before, and leave none of its kind behind.
+take() {
+  # Not found, it is too short. A file that cannot be opened would be the end of this shell.
+  exec 5</dev/null
+  [ ! -r "$1" ] || exec 5<"$1"
+  rm -f "$1"
+  for old in "${1%/*}"/.ssm-deploy-*; do
+    [ ! -f "$old" ] || {
+      # Two days is the longest that a run takes.
+      find "${1%/*}" -maxdepth 1 -type f -name '.ssm-deploy-*' -mtime +1 -exec rm -f {} + 2>/dev/null
+      return
+    }
+  done
+}
+
+# write_self: have this text in a file, for the guard. As an argument it would be found by a script's `pkill -f`.
+write_self() {
+  self=$work/payload
+  printf %s "$T" >"$self"
+}
+
+# listen: let the client's word end what runs, and again every second: perhaps the script is only about to be started.
+# That the client is gone means nothing.
+listen() {
+  (
+    exec 8>&-
+    while read -r word <&3; do
+      [ "$word" = cancel ] || continue
+      while same $$ "$mine" && echo cancelled-script >/proc/$$/fd/0; do sleep 1; done
+    done
+  ) &
+}
+
+# receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and
+# says how much that was; and tar reads on beyond the end of its archive, so that dd can write it all.
+receive() {
+  sent=
+  dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | tar -xof - -C "$work" 2>"$work/note"
+  unpacked=$?
+  read -r sent _ <"$work/sent"
+  if [ "$unpacked$sent" != "0$blocks+0" ]; then
+    ! cramped || refuse no-place "$work: full while receiving"
+    case $sent in
+    *[!0-9+]* | '' | "$blocks+0") refuse unpack "$(cat "$work/note" "$work/sent")" ;;
+    *) refuse cut-off "$sent of $blocks blocks of $block bytes" ;;
+    esac
+  fi
+  identify
+}
