@@ -18,7 +18,7 @@ from ssm_deployer.payload import REFUSALS, Recipe, Source, build, check_script, 
 from ssm_deployer.payload.compact import short_names
 
 PARTS = Path(ssm_deployer.payload.__file__).parent
-GOLDEN = Path(__file__).parent / "golden" / "payload.sh"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def url(name: str, token: str = "") -> Source:
@@ -61,14 +61,15 @@ def streamed(**settings: Any) -> Recipe:
     return recipe(**{**sources, "streamed": 20_480, "bundle_digest": "ab" * 32, **settings})
 
 
-def test_the_text_is_the_one_that_was_reviewed() -> None:
-    text = build(recipe(), readable=True)
+@pytest.mark.parametrize(("name", "recipe"), [("payload.sh", recipe()), ("payload-stdin.sh", streamed())])
+def test_the_text_is_the_one_that_was_reviewed(name: str, recipe: Recipe) -> None:
+    text = build(recipe, readable=True)
     if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text(), "if this is meant: UPDATE_GOLDEN=1 pytest tests/test_payload.py"
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text(), "if this is meant: UPDATE_GOLDEN=1 pytest tests/test_payload.py"
 
 
-@pytest.mark.parametrize("recipe", [recipe(), by_role(), recipe(bundle=None, inputs=None, run_as="")])
+@pytest.mark.parametrize("recipe", [recipe(), by_role(), streamed(), recipe(bundle=None, inputs=None, run_as="")])
 def test_shellcheck_has_nothing_to_say(recipe: Recipe, tmp_path: Path) -> None:
     script = tmp_path / "payload.sh"
     script.write_text(build(recipe, readable=True))
@@ -78,9 +79,10 @@ def test_shellcheck_has_nothing_to_say(recipe: Recipe, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"], ["yash"]])
 @pytest.mark.parametrize("readable", [True, False])
-def test_every_shell_can_read_it(shell: list[str], readable: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [by_role(), streamed()])
+def test_every_shell_can_read_it(shell: list[str], readable: bool, recipe: Recipe, tmp_path: Path) -> None:
     script = tmp_path / "payload.sh"
-    script.write_text(build(by_role(), readable=readable))
+    script.write_text(build(recipe, readable=readable))
     subprocess.run([*shell, "-n", script], check=True)
 
 
@@ -105,6 +107,11 @@ def test_a_shortened_text_means_the_same() -> None:
     names = short_names(readable)
     assert len(set(names.values())) == len(names) > 50
     assert not {"do", "fi", "if", "in"} & set(names.values())
+    functions = re.findall(r"^((?!by_)[a-z]+_[a-z_]+)\(\)", readable, re.MULTILINE)
+    assert len(functions) > 5
+    for name in functions:
+        assert name not in names
+        assert name not in build(recipe())
     left = set(re.findall(r"(?<![\\w.-])(\\w{3,})(?==)|\\$\\{?(\\w{3,})", build(recipe())))
     assert {word for pair in left for word in pair if word.islower()} == set()
 
@@ -125,6 +132,19 @@ def test_the_record_calls_the_bundle_by_its_content() -> None:
     assert f"bundle_digest='{'ab' * 32}'" in build(recipe(), readable=True)
     with pytest.raises(UsageError, match="digest"):
         build(recipe(bundle_digest="'"))
+
+
+@pytest.mark.parametrize(
+    ("size", "block"), [(10_240, 10_240), (512 * 20 * 7, 35_840), (512 * 104_729, 512), (1 << 30, 65_536)]
+)
+def test_a_tar_comes_in_the_largest_blocks_that_it_is_made_of(size: int, block: int) -> None:
+    text = build(streamed(streamed=size), readable=True)
+    assert f"block='{block}'\nblocks='{size // block}'\n" in text
+
+
+def test_a_streamed_payload_has_nothing_of_a_download() -> None:
+    text = build(streamed())
+    assert not re.search("curl|wget|https|_at=|_sum='", text)
 
 
 def test_the_session_token_is_written_once_and_means_the_same(tmp_path: Path) -> None:
@@ -170,6 +190,7 @@ def test_ssm_finds_nothing_to_replace(recipe: Recipe, readable: bool) -> None:
         ({"bundle": Source("https://host/a", "AB", 1)}, "digest of the bundle"),
         ({"bundle": object_of_role("bundle")}, "location of the bundle"),
         ({"script": Source("s3://bucket/a b", "ab" * 32, 1)}, "location of the script"),
+        ({"streamed": 10_000}, "no tar has 10000 bytes"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(settings: dict[str, Any], word: str) -> None:

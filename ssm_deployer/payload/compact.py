@@ -14,12 +14,15 @@ def compact(text: str, names: Mapping[str, str]) -> str:
     def shorten(found: re.Match[str]) -> str:
         return re.sub(r"[a-z_0-9]+", lambda word: names.get(word[0], word[0]), found[0])
 
-    code = _VARIABLES.sub(shorten, code)
-    # No word but a function's own name has an underscore and no `$`; `by_` is put together when it is called.
+    return re.sub(r" (&&|\|\||\|) ", r"\1", _short_functions(_VARIABLES.sub(shorten, code)))
+
+
+def _short_functions(code: str) -> str:
+    """Shorten those whose names have an underscore, as no other words have, but what is put together when called."""
     functions = re.findall(r"^((?!by_)[a-z]+_[a-z_]+)\(\)", code, re.MULTILINE)
     for name, letter in zip(functions, ascii_lowercase, strict=False):
-        code = re.sub(rf"(?<![\w$-]){name}\b", f"_{letter}", code)
-    return re.sub(r" (&&|\|\||\|) ", r"\1", code)
+        code = re.sub(rf"\b{name}\b", f"_{letter}", code)
+    return code
 
 
 def short_names(text: str) -> Mapping[str, str]:

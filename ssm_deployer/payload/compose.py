@@ -55,7 +55,7 @@ def _by_role(recipe: Recipe) -> bool:
 def _delivery(recipe: Recipe) -> tuple[str, ...]:
     if recipe.streamed:
         return ("stdin",)
-    return ("download", "role" if _by_role(recipe) else "url")
+    return ("reboot", "download", "role" if _by_role(recipe) else "url")
 
 
 def execution_timeout(recipe: Recipe) -> int:

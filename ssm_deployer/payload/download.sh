@@ -5,6 +5,7 @@ write_self() { :; }
 listen() { :; }
 
 receive() {
+  broken=
   choose_fetcher
   fetch script "$script_at" "$script_size" "$script_sum"
   identify

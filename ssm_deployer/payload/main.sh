@@ -40,7 +40,7 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
   code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'

@@ -41,7 +41,8 @@ listen() {
   ) &
 }
 
-# ask_reboot: in place of the one that asks the agent, which is not there to start anything again.
+# Nobody is there to reboot the machine and start this again.
+resume() { false; }
 ask_reboot() { detail='exit 194 without a reboot: only the SSM agent sees to that'; }
 
 # receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and

@@ -253,6 +253,24 @@ held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
 # by decades; after a reboot, the same number is only further away.
 extend() { echo $((up + lock_seconds)) >"$lock/expires"; }
 
+# forget STATE: remove the locks for which no duplicate can come any more.
+forget() {
+  for old in "$1"/*/; do
+    expires=
+    read -r expires <"${old}expires"
+    # Two days is the longest that an agent lets a command run. Whatever says more was written in an earlier boot, or
+    # is none of ours; it gets another four.
+    case $expires in '' | *[!0-9]* | ??????????*) expires=$((up + 345601)) ;; esac
+    if [ "$expires" -gt $((up + 345600)) ]; then
+      echo $((up + 345600)) >"${old}expires"
+    elif [ "$expires" -le "$up" ]; then
+      rm -rf "$old"
+    fi
+  done
+}
+
+# Exit 194: the agent reboots the machine and starts the payload again.
+
 # resume: whether this is the agent's second start of the same command, after the reboot that exit 194 asked for. The
 # rename lets only one process have it.
 resume() {
@@ -285,22 +303,6 @@ keep() {
     echo "$((resumed + 1)) $out_size $err_size" >"$lock/next" && mv "$lock/next" "$lock/rebooting"
 }
 
-# forget STATE: remove the locks for which no duplicate can come any more.
-forget() {
-  for old in "$1"/*/; do
-    expires=
-    read -r expires <"${old}expires"
-    # Two days is the longest that an agent lets a command run. Whatever says more was written in an earlier boot, or
-    # is none of ours; it gets another four.
-    case $expires in '' | *[!0-9]* | ??????????*) expires=$((up + 345601)) ;; esac
-    if [ "$expires" -gt $((up + 345600)) ]; then
-      echo $((up + 345600)) >"${old}expires"
-    elif [ "$expires" -le "$up" ]; then
-      rm -rf "$old"
-    fi
-  done
-}
-
 # Download and verification.
 
 # The agent keeps this text in a file, and a cancel of its is a signal.
@@ -308,6 +310,7 @@ write_self() { :; }
 listen() { :; }
 
 receive() {
+  broken=
   choose_fetcher
   fetch script "$script_at" "$script_size" "$script_sum"
   identify
@@ -835,7 +838,7 @@ orient() {
   # They go into the record and into a path.
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
-  work='' guard='' as='' error='' detail='' bundle='' broken='' out=/dev/null err=/dev/null
+  work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
   code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'

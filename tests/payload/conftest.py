@@ -31,7 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ways = getattr(metafunc.module, "WAYS", ())
     if ways and "way" in metafunc.fixturenames:
         fetched = metafunc.definition.get_closest_marker("fetched")
-        metafunc.parametrize("way", ["fetched"] if fetched else ways)
+        # What is the same text whichever way it comes is tried by the fast part once.
+        slow = [pytest.param(way, marks=pytest.mark.slow) for way in ways if way != "fetched"]
+        metafunc.parametrize("way", ["fetched", *([] if fetched else slow)])
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any
 
 from ssm_deployer.payload import Recipe, Source, build, greeting, inputs, line, login_command
 from ssm_deployer.result import Record, parse
+from ssm_deployer.sandbox.container import distribution
 
 RUN = "20261124-101112-abcdef"
 COMMAND = "11111111-2222-3333-4444-555555555555"
@@ -290,7 +291,9 @@ class Rig:
         script = self.root / f"_script{self.texts}.sh"
         script.write_text(text)
         script.chmod(0o700)
-        env = {"LANG": "C.UTF-8", **self.ids(command), **self.place(), **self.env}
+        name, version = distribution()
+        system = {"AWS_SSM_PLATFORM_NAME": name, "AWS_SSM_PLATFORM_VERSION": version}
+        env = {"LANG": "C.UTF-8", "PWD": "/usr/bin", **system, **self.ids(command), **self.place(), **self.env}
         return Started(
             subprocess.Popen(
                 [*self.surroundings(), self.shell, "-c", str(script)],

@@ -12,6 +12,7 @@ from payload.rig import Rig, equip, started_and, wait_for
 
 from ssm_deployer.payload import build
 
+WAYS = ("fetched", "streamed")
 STUBBORN = "trap '' TERM; "
 
 
@@ -81,6 +82,7 @@ def test_a_cancelled_run_leaves_nothing(rig: Rig) -> None:
     assert rig.settle() == []
 
 
+@pytest.mark.fetched
 def test_a_cancel_while_fetching_leaves_nothing(rig: Rig) -> None:
     started = rig.start(build(rig.recipe("#!/bin/sh\n", faults=["hang", "always"])))
     deadline = time.monotonic() + 10

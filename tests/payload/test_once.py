@@ -8,6 +8,7 @@ from payload.rig import COMMAND, RUN, Mounts, Rig, equip, wait_for
 
 from ssm_deployer.payload import build
 
+WAYS = ("fetched", "streamed")
 OTHER_COMMAND = COMMAND.replace("1111", "9999")
 
 
@@ -43,6 +44,7 @@ def test_of_starts_at_the_same_instant_exactly_one_runs(rig: Rig) -> None:
     assert (rig.root / "count").read_text() == "ran\n"
 
 
+@pytest.mark.fetched
 def test_a_refused_start_counts_too(rig: Rig) -> None:
     assert rig.execute(build(rig.recipe("#!/bin/sh\n", faults=["404", "always"]))).record.error == "download"
     assert rig.run("#!/bin/sh\necho ran\n").record.error == "duplicate"
@@ -151,6 +153,7 @@ def test_no_reboot_is_asked_for_where_the_lock_has_no_room(rig: Rig, mounts: Mou
     assert not {"out", "err"} & {path.name for path in next((place / "ssm-deploy").iterdir()).iterdir()}
 
 
+@pytest.mark.fetched
 def test_of_a_large_output_only_the_end_is_kept_over_a_reboot(rig: Rig) -> None:
     script = "#!/bin/sh\nseq 1 50000\necho leg $SSM_DEPLOY_RESUMED\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"
     text = build(rig.recipe(script))
@@ -162,6 +165,7 @@ def test_of_a_large_output_only_the_end_is_kept_over_a_reboot(rig: Rig) -> None:
     assert last.extract.endswith("50000\nleg 1\n")
 
 
+@pytest.mark.fetched
 def test_a_second_start_that_is_refused_shows_what_the_first_did(rig: Rig) -> None:
     text = build(rig.recipe("#!/bin/sh\necho leg 0\necho error >&2\nexit 194\n"))
     assert rig.execute(text).code == 194
@@ -173,6 +177,7 @@ def test_a_second_start_that_is_refused_shows_what_the_first_did(rig: Rig) -> No
     assert not {"out", "err"} & {path.name for path in lock_of(rig).iterdir()}
 
 
+@pytest.mark.fetched
 def test_exit_194_says_nothing_and_goes_on_after_the_reboot(rig: Rig) -> None:
     script = "#!/bin/sh\necho leg $SSM_DEPLOY_RESUMED\necho error >&2\nls -A\n"
     script += "[ $SSM_DEPLOY_RESUMED -lt 2 ] && exit 194\nexit 3\n"
@@ -189,6 +194,7 @@ def test_exit_194_says_nothing_and_goes_on_after_the_reboot(rig: Rig) -> None:
     assert not {"out", "err"} & {path.name for path in lock_of(rig).iterdir()}
 
 
+@pytest.mark.fetched
 def test_after_a_reboot_only_the_same_command_goes_on(rig: Rig) -> None:
     text = build(rig.recipe("#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
     assert rig.execute(text).code == 194
@@ -196,6 +202,7 @@ def test_after_a_reboot_only_the_same_command_goes_on(rig: Rig) -> None:
     assert rig.execute(text).code == 0
 
 
+@pytest.mark.fetched
 def test_after_a_reboot_it_goes_on_once(rig: Rig) -> None:
     text = build(rig.recipe(f"#!/bin/sh\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\necho ran >>{rig.root}/count\n"))
     assert rig.execute(text).code == 194

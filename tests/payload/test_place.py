@@ -11,6 +11,8 @@ from payload.rig import Mounts, Rig, tar
 
 from ssm_deployer.payload import build
 
+WAYS = ("fetched", "streamed")
+
 
 def test_unusable_places_are_passed_over(rig: Rig, mounts: Mounts) -> None:
     read_only, noexec = mounts.add("read-only", "ro"), mounts.add("noexec", "noexec")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from payload.rig import RUN, Rig, started_and, tar
 
+WAYS = ("fetched", "streamed")
+
 
 def test_output_comes_after_the_record_and_errors_on_stderr(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\necho out\necho err >&2\n")
@@ -41,6 +43,7 @@ def test_the_script_sees_a_whole_environment(rig: Rig) -> None:
     assert lines[-4:] == ["0", "1", "2", "3"]  # 3 is ls looking
     ours = {"HOME", "USER", "LOGNAME", "PATH", "PWD", "DEPLOY_FILES_DIR", "SSM_DEPLOY_RUN_ID", "SSM_DEPLOY_RESUMED"}
     agents = {"LANG", "TMPDIR", "SSM_COMMAND_ID", "AWS_SSM_INSTANCE_ID", "AWS_SSM_REGION_NAME"}
+    agents |= {"AWS_SSM_PLATFORM_NAME", "AWS_SSM_PLATFORM_VERSION"}
     assert {line.partition("=")[0] for line in lines if "=" in line} == ours | agents | {"cwd"}
 
 

@@ -11,6 +11,7 @@ from ssm_deployer.payload import build
 
 pytestmark = pytest.mark.slow
 
+WAYS = ("fetched", "streamed")
 SHELLS = ["dash", "bash", "busybox", "ksh93", "mksh", "yash", "zsh"]
 
 
@@ -94,6 +95,7 @@ def test_deadline(rig: Rig) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+@pytest.mark.fetched
 def test_fetching_too_long(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\n", faults=["hang", "always"], fetch_timeout=1)
     assert (outcome.record.error, outcome.errors.count("\n")) == ("fetch-timeout", 1)
@@ -122,6 +124,7 @@ def test_duplicates_and_reboot(rig: Rig) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+@pytest.mark.fetched
 def test_refusal(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\n", faults=["403", "always"])
     assert (outcome.record.error, outcome.code) == ("download", 71)

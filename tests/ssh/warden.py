@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTORS = 8192  # each server's port takes one
+OPEN_FILES = 1024  # what systemd lets a service have, if that asks for no more
 NETWORKS = 32768  # of four addresses each, in 198.18.0.0/15, which is set aside for measuring networks
 PATIENCE = 30
 
@@ -51,8 +52,13 @@ class Warden:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
             mine = {"PATH": os.environ["PATH"], **env}
-            pid = os.posix_spawnp(argv[0], argv, mine, file_actions=actions, setsid=True, setsigmask=[])
+            plain = [signal.SIGPIPE, signal.SIGXFSZ]  # which Python ignores
+            pid = os.posix_spawnp(
+                argv[0], argv, mine, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain
+            )
             self.running.add(pid)
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         return pid

@@ -1,0 +1,764 @@
+#!/bin/sh
+# ssm-deploy payload, run 20261124-abc
+set -u
+run='20261124-abc'
+timeout='300'
+fetch_timeout='60'
+grace='10'
+lock_seconds='7600'
+patience='15'
+need_kib='5910'
+whole_output='268435456'
+stdout_extract='20000'
+stderr_extract='7000'
+codes='fetch-timeout:72 digest:73 no-place:75 unpack:76 duplicate:77 no-user:78 no-interpreter:79 no-lock:80 cut-off:83 setup:82'
+run_as='deploy'
+bundle_digest='abababababababababababababababababababababababababababababababab'
+block='20480'
+blocks='1'
+inputs_size='1234'
+bundle_size='1234'
+# What every part uses: time, the record, refusal, removal.
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# more A B: whether A is greater than B, which has nine digits at most. mksh counts in 32 bits.
+more() { [ ${#1} -gt 9 ] || [ "$1" -gt "$2" ]; }
+
+# now: set `up`, seconds on a clock that nobody sets: a step of the wall clock must not look like a deadline.
+now() {
+  read -r up _ </proc/uptime
+  up=${up%%.*}
+}
+
+# born PID: set `born` to when that process started, in ticks since boot; 0 if it is gone. A pid alone is used again.
+born() {
+  born=0
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # The name in parentheses may hold anything, further parentheses too.
+  # shellcheck disable=SC2086 # numbers, to be split
+  set -- ${line##*") "}
+  # A zombie whose parent does not care is gone, too.
+  case $1 in Z | X) return ;; esac
+  shift 19
+  born=$1
+}
+
+# same PID BORN: whether it is still that process.
+same() { born "$1" && [ "$born" = "$2" ]; }
+
+record() {
+  ended=$(date +%s)
+  printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s' \
+    "$run" "$command" "$outcome" "$code" "$signal"
+  printf ',"started":%s,"ended":%s,"script_seconds":%s,"stdout_bytes":%s,"stderr_bytes":%s' \
+    "$started" "$ended" "$script_seconds" "$out_size" "$err_size"
+  printf ',"stdout_sha256":"%s","stderr_sha256":"%s","bundle":"%s","resumed":%s,"error":"%s","detail":"%s"}\n' \
+    "$out_sum" "$err_sum" "$bundle" "$resumed" "$error" "$detail"
+}
+
+# plain TEXT: as one line that JSON takes as it is, and without the query of a URL, which is a bearer token.
+plain() {
+  printf '%s' "$1" | tr '\n' ' ' | sed 's/?[^ ]*//g' | tr -cd ' !#-[]-~' | cut -c 1-240
+}
+
+# refuse WORD DETAIL: the script was not run, or not again after its reboot, and this is why.
+refuse() {
+  exec 2>&4
+  outcome=refused error=$1
+  detail=$(plain "$2")
+  # What failed because the guard ended it failed for want of time.
+  over || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
+  code=${codes#*"$error:"}
+  code=${code%% *}
+  report
+  [ "$resumed" -eq 0 ] || rm -f "$lock/out" "$lock/err"
+  leave
+  echo "ssm-deploy: $error: $detail" >&2
+  exit "$code"
+}
+
+# leave: let the guard remove the work directory: it goes on should this process be killed meanwhile.
+leave() {
+  [ -z "$guard" ] || { echo end >&9 && wait "$guard"; } 2>/dev/null
+  # Still there: the guard itself was killed, or something is mounted.
+  if [ -d "${work:-/dev/null}" ]; then
+    # Its timers. Without a number, zsh would take this very group.
+    [ -z "$guard" ] || kill -s KILL -- "-$guard" 2>/dev/null
+    erase "$work"
+  fi
+  work=
+}
+
+# mounted DIR: set `points` to what is mounted on it or in it, the latest first, odd characters as \ooo. DIR is a real
+# path (see survey): the kernel lists no others.
+mounted() {
+  points=
+  while read -r _ point _; do
+    case $point/ in "$1"/*) points="$point $points" ;; esac
+  done </proc/mounts
+}
+
+# erase DIR: remove what is ours, but never what somebody mounted there.
+erase() {
+  mounted "$1"
+  set -f
+  for point in $points; do
+    # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
+    umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
+  done
+  set +f
+  mounted "$1"
+  if [ -n "$points" ]; then
+    echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
+    return
+  fi
+  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+  gone=$1
+  set --
+  for item in "$gone"/* "$gone"/.[!.]*; do
+    [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
+  done
+  remove "$@"
+  [ -e "$gone/files" ] || remove "$gone"
+}
+
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
+
+# Where the files go, and what killed payloads left there.
+
+# survey: set `bases`, where files may go, and `lock_roots`. Their first is the agent's own: if a reboot empties it, the
+# agent has forgotten the command as well.
+survey() {
+  bases='/tmp /var/tmp /var/lib /run /root'
+  lock_roots='/var/lib /run /var/tmp'
+  # For targets that share their /var/lib, as a sandbox's plain directories do. No use for TMPDIR here: another start
+  # may have another one.
+  lock_roots=${SSM_DEPLOY_STATE_DIR:-$lock_roots}
+  unset SSM_DEPLOY_STATE_DIR
+  # A name that needs no quoting anywhere is part of being usable.
+  case ${TMPDIR:-} in
+  *[!A-Za-z0-9/._,+@:~-]*) ;;
+  /*) bases="$TMPDIR $bases" ;;
+  esac
+  # shellcheck disable=SC2086 # names without blanks
+  set -- $bases
+  bases=
+  for base in "$@"; do
+    # The real one: what is mounted there is known by it.
+    real=$(cd "$base" 2>/dev/null && pwd -P)
+    case ${real:-$base} in
+    / | *[!A-Za-z0-9/._,+@:~-]*) ;;
+    *) bases="$bases ${real:-$base}" ;;
+    esac
+  done
+  pid_space=$(readlink /proc/self/ns/pid 2>/dev/null) || pid_space=none
+}
+
+# ours DIR: a world-writable place may hold lookalikes.
+ours() { [ -d "$1" ] && [ -O "$1" ] && [ ! -L "$1" ]; }
+
+# sweep: remove the work directories whose payload is no more. The pids of another namespace say nothing here.
+sweep() {
+  for base in $bases; do
+    for old in "$base"/deploy_files_*_*; do
+      ours "$old" || continue
+      if read -r pid was space <"$old/owner"; then
+        [ "$space" != "$pid_space" ] || same "$pid" "$was" || erase "$old"
+      else
+        # Of a payload that was killed before it could write the owner, or after it had removed all: nothing is in it.
+        [ -s "$old/owner" ] || rm -f "$old/owner"
+        rmdir "$old"
+      fi
+    done
+  done
+} 2>/dev/null
+
+# settle: make the work directory in the first place where it can be made, filled and executed from.
+settle() {
+  reasons=
+  for base in $bases; do
+    occupy "$base" 2>/dev/null && return
+    [ -z "$work" ] || rm -rf "$work"
+    work=
+    reasons="$reasons$base: $reason; "
+  done
+  return 1
+}
+
+# occupy BASE: set `work`, or `reason`.
+occupy() {
+  reason='no directory'
+  [ -d "$1" ] || return
+  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
+  reason="$room KiB free, $need_kib needed"
+  more "${room:-$need_kib}" $((need_kib - 1)) || return
+  reason='not writable'
+  for again in '' _1 _2 _3; do
+    # Plain mkdir follows no link and takes over nothing that someone else has put there.
+    work=$1/deploy_files_${stamp}_$$$again
+    mkdir -m 700 "$work" && break
+    work=
+  done
+  [ -n "$work" ] || return
+  reason='no room for even a few bytes'
+  born $$
+  echo "$$ $born $pid_space" >"$work/owner" || return
+  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
+  [ -z "$as" ] || chmod 711 "$work"
+  reason='no program in it can be executed'
+  # shellcheck disable=SC2086 # a prefix of several words
+  $as "$work/probe"
+}
+
+# At most once: a directory per run and instance, made by mkdir, which only one process can win.
+
+# lock: set `lock` and `resumed`, or refuse.
+lock() {
+  name=ssm-deploy/$run-$instance
+  for root in $lock_roots; do
+    if held "$root"; then
+      lock=$root/$name
+      resume 2>/dev/null || refuse duplicate "$lock is there"
+      return
+    fi
+  done
+  for root in $lock_roots; do
+    mkdir -m 700 "$root/ssm-deploy" 2>/dev/null
+    ours "$root/ssm-deploy" || continue
+    lock=$root/$name
+    if mkdir -m 700 "$lock" 2>/dev/null; then
+      # What kept this start from one root, or another start from this one, may have passed since.
+      for other in $lock_roots; do
+        [ "$other" = "$root" ] || ! held "$other" || refuse duplicate "$other/$name is there"
+      done
+      { echo "$command" >"$lock/command" && extend && forget "${lock%/*}"; } 2>/dev/null
+      return
+    fi
+    [ ! -d "$lock" ] || refuse duplicate "$lock is there"
+  done
+  refuse no-lock "none of $lock_roots can be written to"
+}
+
+held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
+
+# extend: say until when a duplicate may come, in seconds since boot. The wall clock of a machine without a battery leaps
+# by decades; after a reboot, the same number is only further away.
+extend() { echo $((up + lock_seconds)) >"$lock/expires"; }
+
+# forget STATE: remove the locks for which no duplicate can come any more.
+forget() {
+  for old in "$1"/*/; do
+    expires=
+    read -r expires <"${old}expires"
+    # Two days is the longest that an agent lets a command run. Whatever says more was written in an earlier boot, or
+    # is none of ours; it gets another four.
+    case $expires in '' | *[!0-9]* | ??????????*) expires=$((up + 345601)) ;; esac
+    if [ "$expires" -gt $((up + 345600)) ]; then
+      echo $((up + 345600)) >"${old}expires"
+    elif [ "$expires" -le "$up" ]; then
+      rm -rf "$old"
+    fi
+  done
+}
+
+# Everything comes by stdin: this text (see login.py), then a tar of it all, then whatever the client has to say. That it
+# is what was sent, SSH's own digests vouch for, and that it is all of it, its size.
+
+# attend: have the client on 3 and the tar on 5.
+attend() {
+  exec 3<&0 5<&0
+  [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
+  unset SSM_DEPLOY_CONTENT
+}
+
+# take FILE: have the tar on 5 from a file that was put there before, and leave none of its kind behind.
+take() {
+  # Not found, it is too short. A file that cannot be opened would be the end of this shell.
+  exec 5</dev/null
+  [ ! -r "$1" ] || exec 5<"$1"
+  rm -f "$1"
+  for old in "${1%/*}"/.ssm-deploy-*; do
+    [ ! -f "$old" ] || {
+      # Two days is the longest that a run takes.
+      find "${1%/*}" -maxdepth 1 -type f -name '.ssm-deploy-*' -mtime +1 -exec rm -f {} + 2>/dev/null
+      return
+    }
+  done
+}
+
+# write_self: have this text in a file, for the guard. As an argument it would be found by a script's `pkill -f`.
+write_self() {
+  self=$work/payload
+  printf %s "$T" >"$self"
+}
+
+# listen: let the client's word end what runs, and again every second: perhaps the script is only about to be started.
+# That the client is gone means nothing.
+listen() {
+  (
+    exec 8>&-
+    while read -r word <&3; do
+      [ "$word" = cancel ] || continue
+      while same $$ "$mine" && echo cancelled-script >/proc/$$/fd/0; do sleep 1; done
+    done
+  ) &
+}
+
+# Nobody is there to reboot the machine and start this again.
+resume() { false; }
+ask_reboot() { detail='exit 194 without a reboot: only the SSM agent sees to that'; }
+
+# receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and
+# says how much that was; and tar reads on beyond the end of its archive, so that dd can write it all.
+receive() {
+  sent=
+  dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | tar -xof - -C "$work" 2>"$work/note"
+  unpacked=$?
+  read -r sent _ <"$work/sent"
+  if [ "$unpacked$sent" != "0$blocks+0" ]; then
+    ! cramped || refuse no-place "$work: full while receiving"
+    case $sent in
+    *[!0-9+]* | '' | "$blocks+0") refuse unpack "$(cat "$work/note" "$work/sent")" ;;
+    *) refuse cut-off "$sent of $blocks blocks of $block bytes" ;;
+    esac
+  fi
+  identify
+}
+
+# What has come: its digest, its files.
+
+# digest FILE: set `sum`, empty where nothing can compute it.
+digest() {
+  for tool in sha256sum shasum openssl busybox python3; do
+    ! command -v $tool >/dev/null || break
+  done
+  case $tool in
+  sha256sum) sum=$(sha256sum <"$1") ;;
+  shasum) sum=$(shasum -a 256 <"$1") ;;
+  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
+  busybox) sum=$(busybox sha256sum <"$1") ;;
+  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
+  esac 2>/dev/null
+  sum=${sum%% *}
+  [ ${#sum} -eq 64 ] || sum=
+}
+
+# unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
+unpack() {
+  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+    ! cramped || refuse no-place "$work: full while unpacking"
+    refuse unpack "$note"
+  fi
+  rm -f "$work/bundle"
+}
+
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
+cramped() {
+  head -c 65536 /dev/zero >"$work/room" || return 0
+  rm -f "$work/room"
+  return 1
+} 2>/dev/null
+
+# The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
+# removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
+# fifo of which only the payload has the other end: words on it start and end a deadline, its end means that the payload
+# is gone. On a second fifo it says whether a deadline has passed, or a client that can be heard has cancelled.
+
+# post: start the guard.
+post() {
+  have setsid || refuse setup 'setsid is missing'
+  mkfifo "$work/life" "$work/answer" 2>/dev/null || refuse no-place "$work: no room for a fifo"
+  # For reading and writing: opening blocks nobody, and writing never meets a missing reader.
+  exec 9<>"$work/life" 8<>"$work/answer"
+  write_self || refuse no-place "$work: no room for this text"
+  # exec: $! must be the guard itself, not a shell that waits for it. 3 and 8 by name: ksh hands no such numbers on.
+  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
+  guard=$!
+  # For reading only, so that the end of the guard is the end of its answers.
+  exec 8<"$work/answer"
+}
+
+# over: end the deadline. Set `late` to what the guard did before it: stop everything of the script; else empty.
+over() {
+  late=
+  [ -n "$guard" ] || return 0
+  echo over >&9
+  read -r late <&8
+  [ -z "$late" ]
+}
+
+guard() {
+  work=$1 payload=$2 late=${3:-} phase='' pids=''
+  born $$
+  mine=$born
+  born "$payload"
+  its=$born
+  # A shell that cannot fork any more ends: the script has taken all processes that there may be.
+  trap unforked EXIT
+  survey
+  (
+    exec 8>&-
+    [ -n "$late" ] || sweep
+  ) &
+  sweeper=$!
+  while read -r word seconds; do
+    case $word in
+    end) break ;;
+    over)
+      phase=over
+      echo "$late" >&8
+      ;;
+    *-"$phase")
+      late=${late:-${word%-*}}
+      strike
+      ;;
+    # Of a phase that ended in time.
+    *-*) ;;
+    *)
+      phase=$word
+      [ "$phase" != script ] || {
+        (
+          exec 8>&-
+          while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
+        ) &
+        listen
+      }
+      # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+      ) &
+      ;;
+    esac
+  done
+  # What a script that has ended left running was meant to stay.
+  [ "$word$phase" != "$phase" ] || [ "$phase" = over ] || strike
+  erase "$work"
+  wait "$sweeper"
+  # This group: the guard and what it has in the background.
+  kill -s KILL 0
+}
+
+# thin FD: give the disk back what the script wrote long ago, so that endless output does not fill it. The size stays,
+# and the end, which is all that is shown. Where fallocate is missing, as on busybox, the output stays whole.
+thin() {
+  size=$(wc -c <"/proc/$payload/fd/$1") || return
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$size" "$whole_output" || fallocate -p -o 0 -l "$(expr "$size" - 1048576)" "/proc/$payload/fd/$1"
+}
+
+# strike: TERM for everything of the script, time to obey, then KILL until nothing is left, but not for ever: the report
+# shall come in any case.
+# shellcheck disable=SC2086 # $prey is a list
+strike() {
+  now
+  until=$((up + grace))
+  tree
+  # First by what needs no fork, as there may be none to be had.
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  prey
+  [ -z "$prey" ] || { kill -s TERM $prey; kill -s CONT $prey; }
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    sleep 0.1 || sleep 1
+    prey
+    now
+  done
+  until=$((up + patience))
+  while [ -n "$prey" ] && [ "$up" -lt "$until" ]; do
+    hunt tree
+    hunt prey
+    sleep 0.1 || sleep 1
+    prey
+    now
+  done
+}
+
+# hunt LOOK: kill what LOOK finds, but stop it first, until there is nothing new, so that nothing forks meanwhile.
+# shellcheck disable=SC2086 # $prey is a list
+hunt() {
+  seen=
+  while
+    $1
+    now
+    [ "$prey" != "$seen" ] && [ "$up" -lt "$until" ]
+  do
+    kill -s STOP $prey
+    seen=$prey
+  done
+  [ -z "$prey" ] || kill -s KILL $prey
+}
+
+# unforked: end the script's processes without any help, and start anew.
+unforked() {
+  now
+  until=$((up + patience)) dead=''
+  while [ "$up" -lt "$until" ]; do
+    hunt tree
+    [ -n "$prey" ] || break
+    dead="$dead$prey"
+  done
+  # The dead count, too, until init has collected them.
+  for pid in $dead; do
+    while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
+  done
+  [ -n "$late" ] || exit
+  exec sh "$self" guard "$work" "$payload" "$late" 8>&8
+}
+
+# prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,
+# however daemonised.
+prey() {
+  tree
+  # shellcheck disable=SC2013 # names without blanks
+  for file in $(grep -lF "DEPLOY_FILES_DIR=$work/" /proc/[0-9]*/environ); do
+    file=${file#/proc/}
+    prey="$prey ${file%/*}"
+  done
+  prey=${prey# }
+}
+
+# tree: set `prey` to all descendants of the payload, whatever their environment, but the guard's; without a fork.
+tree() {
+  for pid in $pids; do unset "P$pid"; done
+  prey='' pids=''
+  for file in /proc/[0-9]*/stat; do
+    read -r line <"$file" || continue
+    pid=${file#/proc/}
+    pid=${pid%/*}
+    # The name in parentheses may hold anything.
+    line=${line##*") "}
+    state=${line%% *}
+    line=${line#* }
+    parent=${line%% *}
+    # What `eval` is given is made of digits alone.
+    case $parent in '' | *[!0-9]*) continue ;; esac
+    eval "P$pid=$parent"
+    case $state in [!ZX]) pids="$pids $pid" ;; esac
+  done
+  for pid in $pids; do
+    eval "parent=\$P$pid"
+    while [ "$parent" -gt 1 ] && [ "$parent" != "$payload" ] && [ "$parent" != $$ ]; do
+      eval "parent=\${P$parent:-0}"
+    done
+    # So that those after it find it at once.
+    eval "P$pid=$parent"
+    [ "$parent" != "$payload" ] || [ "$pid" = $$ ] || prey="$prey $pid"
+  done
+}
+
+# The script itself, and the report.
+
+# become: set `as`, the prefix that makes a command the user's, and `user` and `home`.
+become() {
+  user=${run_as:-$(own_name)}
+  home=$(home_of "$user")
+  [ -n "$run_as" ] || return 0
+  { uid=$(id -u "$user") && gid=$(id -g "$user"); } 2>/dev/null || refuse no-user "$user"
+  # All of them stay in the agent's process group, and all but runuser leave no process in between.
+  for as in \
+    "setpriv --reuid=$uid --regid=$gid --init-groups" \
+    "chroot --userspec=$uid:$gid --skip-chdir /" \
+    "runuser -u $user --" \
+    "setuidgid $user"; do
+    # shellcheck disable=SC2086 # a prefix of several words
+    ! $as true 2>/dev/null || return 0
+  done
+  refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+}
+
+own_name() { id -un 2>/dev/null || echo root; }
+
+home_of() {
+  entry=$(getent passwd "$1" 2>/dev/null || grep "^$1:" /etc/passwd)
+  entry=${entry%:*}
+  entry=${entry##*:}
+  echo "${entry:-/}"
+}
+
+# identify: set `interpreter`, empty if the kernel can execute the script as it is.
+identify() {
+  IFS= read -r first <"$work/script"
+  interpreter=
+  case $first in
+  '#!'*)
+    set -f
+    # shellcheck disable=SC2086 # the kernel splits at blanks, too
+    set -- ${first#??}
+    set +f
+    { [ -x "${1:-}" ] && [ ! -d "$1" ]; } || refuse no-interpreter "${1:-} of the script's first line"
+    ;;
+  ?ELF*) ;;
+  *) interpreter=/bin/sh ;;
+  esac
+}
+
+# arrange: everything that the script needs to find.
+arrange() {
+  chmod 700 "$work/script"
+  # Not `:`, whose failure to redirect would be the end of this shell.
+  { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
+  [ "$resumed" -eq 0 ] || rm -f "$out" "$err"
+  [ -z "$as" ] || chown -Rh "$uid:$gid" "$work/files" "$work/script" "$work/out" "$work/err"
+  # The script may remove its own directory; what is open stays readable.
+  exec 5<>"$work/notice" 6<"$work/out" 7<"$work/err"
+  notice=/proc/$$/fd/5 out=/proc/$$/fd/6 err=/proc/$$/fd/7
+}
+
+# execute: run the script, in the foreground, since SIGINT and SIGQUIT are ignored in the background. Set `code`.
+execute() {
+  now
+  since=$up
+  # shellcheck disable=SC2086 # may be empty
+  set -- $interpreter "$work/script"
+  # Not in the subshell: a shell that cannot read it must fail as itself, not in the name of the script.
+  if [ "$inputs_size" != 0 ]; then
+    INPUTS=
+    # shellcheck disable=SC1091 # puts NAME=VALUE words before and arguments after, and sets INPUTS when all was read
+    . "$work/inputs"
+    [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
+  fi
+  echo "script $timeout" >&9
+  {
+    (
+      # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.
+      exec </dev/null >>"$work/out" 2>>"$work/err" 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+      cd "$work/files" && umask 022
+      unset OLDPWD
+      # shellcheck disable=SC2086 # a prefix of several words
+      exec $as env "HOME=$home" "USER=$user" "LOGNAME=$user" "DEPLOY_FILES_DIR=$work/files" \
+        "SSM_DEPLOY_RUN_ID=$run" "SSM_DEPLOY_RESUMED=$resumed" "$@"
+    )
+    code=$?
+    # dash and mksh tell of a killed child only now, and after the brace it would be on the agent's stderr.
+    :
+  } 2>&5
+  now
+  script_seconds=$((up - since))
+}
+
+# judge: set `outcome`, `code` and `signal`. `exit 137` and a SIGKILL are both 137 to the shell, but of the second it
+# also says something (not of INT and PIPE, which hence read as exit 130 and 141). yash says 384 + N, ksh 256 + N.
+judge() {
+  outcome=exited
+  # First: the script may have left nothing to fork with.
+  over
+  if [ "$code" -gt 256 ] || { [ "$code" -gt 128 ] && [ "$code" -le 192 ] && { [ -s "$notice" ] || mute; }; }; then
+    outcome=signalled signal=$((code % 128))
+    code=$((128 + signal))
+  fi
+  outcome=${late:-$outcome}
+  # Whoever wrote to a full disk had no room to say so.
+  [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
+}
+
+# mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.
+mute() {
+  # shellcheck disable=SC2016 # that shell's own pid
+  { (exec sh -c 'kill -9 $$'); set -- $?; } 2>&5
+  [ "$1" -lt 256 ] && [ ! -s "$notice" ]
+}
+
+# measure: set the sizes of all that was written, also of what was not kept over a reboot.
+measure() {
+  # shellcheck disable=SC2046 # sizes and names
+  set -- $(wc -c "$out" "$err")
+  out_size=$1 err_size=$3
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  [ "$resumed" -eq 0 ] || out_size=$(expr "$1" + "$out_lost") err_size=$(expr "$3" + "$err_lost")
+}
+
+report() {
+  measure
+  out_sum=$(fingerprint "$out" "$out_size" "$out_lost")
+  err_sum=$(fingerprint "$err" "$err_size" "$err_lost")
+  record
+  extract "$out" "$out_size" "$stdout_extract"
+  extract "$err" "$err_size" "$stderr_extract" >&2
+}
+
+fingerprint() {
+  ! more "$2" "$whole_output" && [ "$3" = 0 ] || return
+  digest "$1"
+  echo "$sum" | cut -c 1-16
+}
+
+# extract FILE SIZE LIMIT: the end of it. The agent would keep the beginning.
+extract() {
+  # shellcheck disable=SC2003 # mksh counts in 32 bits
+  ! more "$2" "$3" || echo "[... $(expr "$2" - "$3") bytes left out]"
+  [ "$2" = 0 ] || tail -c "$3" "$1"
+}
+
+# The order of things.
+
+main() {
+  exec </dev/null 4>&2
+  cd / || exit
+  umask 077
+  # A script may `kill 0`. What is handled here is as it was in whatever is started.
+  trap : HUP INT QUIT TERM
+  orient
+  lock
+  become
+  # What killed payloads left may be what is in the way. Else the guard removes it, in nobody's way.
+  settle || { sweep; settle; } || refuse no-place "$reasons"
+  post
+  now
+  # Later than that by a second, so that it never meets a script that was just started.
+  echo "prepare $((prepare_until + 1 - up))" >&9
+  # The shell would tell of what the guard ends.
+  prepare 2>/dev/null
+  execute
+  judge
+  [ "$outcome$code" != exited194 ] || ask_reboot
+  report
+  leave
+  finish
+}
+
+# orient: where and when we are.
+orient() {
+  for place in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    case :${PATH:-}: in
+    *":$place:"*) ;;
+    *) PATH=${PATH:+$PATH:}$place ;;
+    esac
+  done
+  export PATH
+  # shellcheck disable=SC2046 # two words
+  set -- $(date '+%s %Y%m%d%H%M%S')
+  started=$1 stamp=$2
+  # They go into the record and into a path.
+  command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
+  case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
+  work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
+  code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
+  # It has the clock, the processes and the open files.
+  [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
+  now
+  prepare_until=$((up + fetch_timeout))
+  survey
+}
+
+prepare() {
+  receive
+  if [ "$bundle_size" != 0 ]; then
+    unpack
+    bundle=$bundle_digest
+  fi
+  arrange
+  now
+  # The guard may be about to end all this.
+  [ "$up" -lt "$prepare_until" ] || refuse fetch-timeout 'the bundle was unpacked too late'
+}
+
+# finish: the script's exit code, but those that the agent takes for something else: 137 reads as a timeout, 168 as
+# success, 169 gets text added; and 194 where there shall be no reboot. The record has the true one.
+finish() {
+  case $outcome in timed-out) code=124 ;; cancelled) code=130 ;; esac
+  case $code in 137 | 168 | 169 | 194) code=1 ;; esac
+  exit "$code"
+}
+
+self=$0; case ${1:-} in guard) shift; guard "$@" ;; *) attend; main ;; esac
