@@ -13,6 +13,7 @@ HOST_KEY = "ssh_host_ed25519_key"
 PLACES = {"tmp": 0o1777, "var/tmp": 0o1777, "var/lib": 0o755, "var/log": 0o755, "run": 0o755, "root": 0o700}
 PLACES |= {"home": 0o755, "dev/shm": 0o1777}
 RUNNING = ("run/sshd", "run/mount")  # sshd demands the first, and mount makes the second
+LEAN = ("tmp", "var/lib")
 # Users and their login shells: one of each kind, and some that let nobody do anything.
 ACCOUNTS = {
     "user": "/bin/bash",
@@ -62,11 +63,9 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 def furnish(folder: Path, root: Path, traits: Traits) -> None:
     """Everything but the configuration of sshd, which needs an address."""
-    for place, mode in PLACES.items():
+    for place in LEAN if traits.lean else [*PLACES, *RUNNING]:
         (root / place).mkdir(parents=True)
-        (root / place).chmod(mode)
-    for place in RUNNING:
-        (root / place).mkdir()
+        (root / place).chmod(PLACES.get(place, 0o755))
     for name, text in traits.files.items():
         write(folder / "ssh" / name, text, 0o755)
     if not traits.lean:

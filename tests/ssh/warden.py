@@ -110,7 +110,7 @@ class Warden:
         deadline = time.monotonic() + PATIENCE
         while (left := self.others()) and time.monotonic() < deadline:
             self.kill(left, signal.SIGKILL)
-            time.sleep(0.002)
+            time.sleep(0.01)
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             point = line.split()[4]
             if Path(point).is_relative_to(self.folder):
