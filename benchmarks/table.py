@@ -9,7 +9,11 @@ HEAD = ("what", "ours", "beside it", "theirs", "ratio or difference", "aim", "")
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    cells = [HEAD, *map(_cells, rows)]
+    return grid([HEAD, *map(_cells, rows)])
+
+
+def grid(cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Any table, its head first."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for number, row in enumerate(cells):
         yield _line(row, widths)
@@ -24,21 +28,21 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.what,
-        _spread(row.ours, row.unit),
+        spread(row.ours, row.unit),
         row.rival,
-        _spread(row.theirs, row.unit),
-        _spread(row.ratio, row.ratio_unit),
+        spread(row.theirs, row.unit),
+        spread(row.ratio, row.ratio_unit),
         _aim(row.aim, row.ratio_unit),
         row.missing or _verdict(row),
     )
 
 
-def _spread(spread: Spread | None, unit: Unit) -> str:
-    if spread is None:
+def spread(taken: Spread | None, unit: Unit) -> str:
+    if taken is None:
         return ""
-    if spread.least == spread.most:
-        return unit(spread.median)
-    return f"{unit(spread.median)} ({unit(spread.least)} to {unit(spread.most)})"
+    if taken.least == taken.most:
+        return unit(taken.median)
+    return f"{unit(taken.median)} ({unit(taken.least)} to {unit(taken.most)})"
 
 
 def _aim(aim: Aim | None, unit: Unit) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 FILES = 15_000
 
 
-def make(tree: Path, size: int) -> None:
+def make(tree: Path, size: int, files: int = FILES) -> None:
     """Fill a tree with pieces of Python's own library, of which few are large and most are small."""
     chance = random.Random(1)
     library = b"".join(path.read_bytes() for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
-    weights = [chance.lognormvariate(0, 1) for _ in range(FILES)]
+    weights = [chance.lognormvariate(0, 1) for _ in range(files)]
     for number, weight in enumerate(weights):
         folder = tree / str(number // 1000) / str(number // 50 % 20)
         folder.mkdir(parents=True, exist_ok=True)
