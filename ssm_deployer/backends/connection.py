@@ -25,7 +25,6 @@ RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no mor
 MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
 MOST_STDERR = 1 << 16
 
-_HINTED = {"AuthRefused", "HostKeyUnknown", "HostKeyChanged"}
 _STATUSES = {
     "queued": Status.PENDING,
     "connecting": Status.PENDING,
@@ -81,7 +80,6 @@ class Connection:
         watch: whoever calls back when something has come.
         now: seconds on a clock that nobody sets.
         on_change: called when `invocation` has changed.
-        hint: says what else there is to know of a target that refused us, or that we refused.
     """
 
     def __init__(
@@ -92,7 +90,6 @@ class Connection:
         watch: Watch,
         now: Callable[[], float],
         on_change: Callable[[], None],
-        hint: Callable[[Target], str],
     ) -> None:
         self.target = target
         self.errand = errand
@@ -101,7 +98,6 @@ class Connection:
         self._watch = watch
         self._now = now
         self._on_change = on_change
-        self._hint = hint
         self._log = errand.folder / f"{number}.log"
         self._control = errand.folder / f"{number}.sock"
         self._greeting = payload.greeting(errand.run_id).encode() + b"\n"
@@ -273,8 +269,7 @@ class Connection:
 
     def _conclude(self, final: Invocation) -> None:
         self._child = None
-        hint = self._hint(self.target) if final.word in _HINTED else ""
-        self.invocation = msgspec.structs.replace(final, detail=f"{final.detail}; {hint}") if hint else final
+        self.invocation = final
         self._stdout.clear()
         self._stderr.clear()
         self._on_change()

@@ -145,7 +145,6 @@ class Connections:
                 self,
                 time.monotonic,
                 on_change=lambda: self._changed(made[0]),
-                hint=self._access.hint,
             )
         )
         return made[0]

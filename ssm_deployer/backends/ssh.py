@@ -12,7 +12,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 
 import msgspec
 
@@ -22,6 +21,7 @@ from ssm_deployer.backends.connection import LOGIN_SECONDS, RETRIES, Connection,
 from ssm_deployer.backends.connections import Connections
 from ssm_deployer.backends.content import Content, Limits
 from ssm_deployer.backends.openssh import Login
+from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.backends.tarball import Tarball
 from ssm_deployer.bundle import Packed, pack
 from ssm_deployer.errors import UsageError
@@ -30,6 +30,7 @@ from ssm_deployer.payload import Recipe, Source, build, execution_timeout
 
 BATCH = 100_000  # whatever there is: the number of connections is bounded, not that of targets
 PROGRESS_SECONDS = 0.1
+LONGEST_TMPDIR = 50  # bytes; a socket's path has 107, of which ssh and we need the rest
 BY_ACCESS = {"HostKeyUnknown", "AuthRefused"}  # words of ssh_verdict.py
 
 
@@ -54,7 +55,7 @@ class SshBackend:
         self._login = login
         self._access = access
         self._wake: Callable[[], None] = lambda: None
-        self._folder: Path | None = None
+        self._scratch = Scratch()
         self._descriptor = -1
         self._connections: Connections | None = None
         self._started: dict[str, dict[str, Connection]] = {}
@@ -71,14 +72,15 @@ class SshBackend:
         for program in programs:
             if shutil.which(program) is None:
                 raise UsageError(f"there is no `{program}` here", "install OpenSSH's client (openssh-client)")
+        if self._login.transfer == "scp" and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+            raise UsageError("TMPDIR is too long for the sockets of ssh", "set a shorter one, or ssh.transfer: stream")
         build(self._recipe(tarfile.BLOCKSIZE, None))
 
     def heed(self, wake: Callable[[], None]) -> None:  # noqa: D102 - runner.Backend says it, here and below
         self._wake = wake
 
     def stage(self) -> Generator[int, None, Staged]:  # noqa: D102
-        folder = self._make_folder()
-        with Tarball(folder / "content") as tarball, ThreadPoolExecutor(1) as pool:
+        with Tarball(self._scratch.folder / "content") as tarball, ThreadPoolExecutor(1) as pool:
             writing = pool.submit(self._write, tarball)
             try:
                 while not wait([writing], timeout=PROGRESS_SECONDS).done:
@@ -135,12 +137,7 @@ class SshBackend:
             self._connections.close()
             self._connections = None
         self._close_content()
-        leftovers = list(self._access.close())
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            leftovers += [str(self._folder)] if self._folder.exists() else []
-            self._folder = None
-        return leftovers
+        return [*self._access.close(), *self._scratch.close()]
 
     # -- how they do it
 
@@ -155,11 +152,6 @@ class SshBackend:
             os.close(self._descriptor)
         self._descriptor = -1
 
-    def _make_folder(self) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="ssm-deploy-"))
-        return self._folder
-
     def _write(self, tarball: Tarball) -> Packed | None:
         tarball.add("script", self._content.script)
         if self._content.inputs:
@@ -171,7 +163,7 @@ class SshBackend:
         return packed
 
     def _errand(self, command: str, staged: Staged) -> Errand:
-        folder = self._make_folder()
+        folder = self._scratch.folder
         return Errand(
             command=command,
             run_id=self.run_id,
