@@ -104,7 +104,7 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
         "ServerAliveInterval": str(KEEP_ALIVE_SECONDS),
         "ServerAliveCountMax": str(KEEP_ALIVE_COUNT),
     }
-    chosen = [*_each(named), *access, *_pairs(login.options), *_identity(login, target)]
+    chosen = [*_each(named), *access, *_pairs(login.options), *_identity(login, target, access)]
     if login.jump:
         chosen += ["-o", f"ProxyJump={login.jump}"]
     if login.key_exchange == "fast":
@@ -112,14 +112,16 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
     return chosen
 
 
-def _identity(login: Login, target: Target) -> list[str]:
+def _identity(login: Login, target: Target, access: Sequence[str]) -> list[str]:
+    # Of all options ssh adds up this one, so that the key of `access` would not be the only one.
+    key = "" if any(argument.startswith("IdentityFile=") for argument in access) else login.key
     wanted = {
         "User": target.user or login.user,
         "Port": str(target.port or login.port or ""),
-        "IdentityFile": login.key,
+        "IdentityFile": key,
     }
     known = {name: value for name, value in wanted.items() if value}
-    return _each({**known, **({"IdentitiesOnly": "yes"} if login.key else {})})
+    return _each({**known, **({"IdentitiesOnly": "yes"} if key else {})})
 
 
 def _each(options: Mapping[str, str]) -> list[str]:

@@ -69,12 +69,13 @@ class Bench:
         self.ec2 = ec2
         self.place = place
         self.opened: list[Access] = []
+        self.login_as = Login()
 
     def server(self, **traits: Any) -> Server:
         return self.farm.server(lean=True, authorized=False, **traits)
 
     def access(self, **settings: Any) -> Access:
-        made = access(Login(), [self.ec2.aws], **settings)
+        made = access(self.login_as, [self.ec2.aws], **settings)
         self.opened.append(made)
         return made
 
@@ -85,7 +86,7 @@ class Bench:
         """Run one command there; what ssh tells of the connection is its stderr."""
         log = self.place.parent / "log"
         log.write_text("")
-        argv = [*ssh(Login(), target, options, log), "echo in as $USER"]
+        argv = [*ssh(self.login_as, target, options, log), "echo in as $USER"]
         ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
         return CompletedProcess(argv, ended.returncode, ended.stdout, log.read_text() + ended.stderr)
 
@@ -181,6 +182,21 @@ def test_no_key_of_an_agent_is_used_beside_it(bench: Bench, agent: str) -> None:
     how = bench.access(ephemeral=True)
     options = how.options(target)
     (server.folder / "ssh" / "authorized_keys").write_text(agent)
+    refused(bench.connect(target, options), "Permission denied")
+
+
+def test_the_key_file_that_other_targets_of_the_run_need_is_not_used_beside_it(bench: Bench) -> None:
+    server = bench.server()
+    target = bench.ec2.register(server)
+    bench.login_as = Login(key=str(bench.farm.home / ".ssh" / "id_ed25519"))
+    config = bench.farm.home / ".ssh" / "config"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "Identit" not in line))
+    long_lived = (bench.farm.home / ".ssh" / "id_ed25519.pub").read_text()
+    (server.folder / "ssh" / "authorized_keys").write_text(long_lived)
+    assert bench.connect(target, ()).stdout == "in as root\n"
+    options = bench.access(ephemeral=True).options(target)
+    (server.folder / "ssh" / "authorized_keys").write_text(long_lived)
     refused(bench.connect(target, options), "Permission denied")
 
 
