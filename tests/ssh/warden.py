@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,25 @@ class Warden:
         try:
             mine = {"PATH": os.environ["PATH"], **env}
             plain = [signal.SIGPIPE, signal.SIGXFSZ]  # which Python ignores
-            pid = os.posix_spawnp(
-                argv[0], argv, mine, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain
-            )
+            with self.few_files():
+                pid = os.posix_spawnp(
+                    argv[0], argv, mine, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain
+                )
             self.running.add(pid)
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         return pid
+
+    @contextlib.contextmanager
+    def few_files(self) -> Iterator[None]:
+        """Let what is started meanwhile have no more files than usual, unless so many are open here already."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if len(self.kept) < OPEN_FILES // 2:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     def wait(self, pid: int) -> int:
         while pid not in self.status:
