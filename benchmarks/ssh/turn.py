@@ -27,13 +27,16 @@ class Outcome:
     wrong: str
 
 
-def take(contestant: Contestant, ground: Ground, job: Job, exchange: str, look: float = 0.0) -> Outcome:
+def take(
+    contestant: Contestant, ground: Ground, job: Job, exchange: str, look: float = 0.0, limit: float = LIMIT
+) -> Outcome:
+    """Let it run for `limit` seconds at the most, and look at its memory every `look` seconds, if that is not 0."""
     ground.forget()
     out = ground.folder / "out"
     out.mkdir()
     report = ground.folder / "usage.json"
     with (out / "said").open("wb") as said:
-        command = [*MEASURER, str(report), str(LIMIT), str(look), *contestant.command]
+        command = [*MEASURER, str(report), str(limit), str(look), *contestant.command]
         run(command, env=_environment(contestant, ground, job, exchange), stdout=said, stderr=said)
     usage = Usage(**json.loads(report.read_text()))
     usage.look = Look(**vars(usage)["look"])
@@ -49,11 +52,11 @@ def take(contestant: Contestant, ground: Ground, job: Job, exchange: str, look: 
 
 def _wrong(usage: Usage, ground: Ground, job: Job, out: Path) -> str:
     if usage.expired:
-        return f"took more than {LIMIT:.0f} s"
+        return f"took {usage.wall:.0f} s, which is too long"
     if usage.code:
         return f"ended with {usage.code}"
     told = "\n".join(path.read_text(errors="replace") for path in out.rglob("*") if path.is_file())
-    silent = sum(job.said(port) not in told for port in ground.ports)
+    silent = sum(job.said(server.name) not in told for server in ground.servers)
     return ground.wrong(job) or (f"does not tell what {silent} targets said" if silent else "")
 
 

@@ -28,14 +28,15 @@ PATIENCE = 5.0  # seconds that what is left has after SIGTERM
 class Look:
     """The most that was seen: memory of the tree without ssh (what is shared counted once), and processes of ssh.
 
-    `first` and `last` are how many descriptors the command itself had open, when it was first and last looked at.
+    `most`, `before` and `after` are how many descriptors the command itself had open: ever, and at the last looks
+    before the first process of ssh and after the last one.
     """
 
     memory: int = 0
     ssh: int = 0
-    first: int = 0
-    last: int = 0
     most: int = 0
+    before: int = 0
+    after: int = 0
 
 
 @dataclass
@@ -113,8 +114,12 @@ def watch(pid: int, pause: float, look: Look, over: threading.Event) -> None:
         ssh = [each for each in tree if _read(each, "comm").strip() == "ssh"]
         look.memory = max(look.memory, sum(_memory(each) for each in tree if each not in ssh))
         look.ssh = max(look.ssh, len(ssh))
-        if opened := _opened(pid):
-            look.first, look.last, look.most = look.first or opened, opened, max(look.most, opened)
+        opened = _opened(pid)
+        look.most = max(look.most, opened)
+        if opened and not look.ssh:
+            look.before = opened
+        elif opened and not ssh:
+            look.after = opened
 
 
 def _read(pid: int, name: str) -> str:
