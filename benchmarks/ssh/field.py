@@ -77,7 +77,7 @@ def _library(name: str, words: str, module: str, width: int) -> Contestant:
 FIELD = (
     _by_hand("each", "tar made per target, to ssh, xargs -P"),
     _by_hand("once", "tar made once, ssh < file, xargs -P"),
-    _by_hand("gzip", "tar -z made once, ssh < file, xargs -P"),
+    _by_hand("gzip", "tar.gz made once, ssh < file, xargs -P"),
     Contestant("pssh", "parallel-ssh -I (pssh)", _script("by_pssh.sh"), 16, _installed("parallel-ssh")),
     Contestant("clush", "clush, archive on stdin", _script("by_clush.sh", "stdin"), 16, _installed("clush")),
     Contestant("clush-copy", "clush --copy, then clush", _script("by_clush.sh", "copy"), 16, _installed("clush")),

@@ -14,7 +14,7 @@ from benchmarks.ssh.usage import Usage
 OURS = FIELD[-1]
 CONNECTIONS = (4, 8, 16, 32, 64, 100)
 FLEETS = (100, 500, 1000)
-LOOK = 0.02  # seconds
+LOOK = 0.005  # seconds
 PATIENCE = 600.0  # seconds that a thousand targets may take
 TURNS = 10  # in each round: these are short
 

@@ -15,6 +15,7 @@ from benchmarks.ssh.usage import Look, Usage
 LIMIT = 120.0  # seconds that a turn may take
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MEASURER = [sys.executable, "-I", "-S", str(Path(__file__).with_name("usage.py"))]
+COMPRESS = "gzip -1"  # for all but ours, which has its own: the level that suits a network that costs nothing
 # How ours is told what OpenSSH is told by its configuration.
 EXCHANGES = {"default": "default", "curve25519": "fast"}
 
@@ -81,6 +82,7 @@ def _environment(contestant: Contestant, ground: Ground, job: Job, exchange: str
         "LANG": "C.UTF-8",
         "WIDTH": str(contestant.width),
         "NUMBER": str(len(ground.servers)),
+        "COMPRESS": COMPRESS,
         "ARCHIVE": ARCHIVE,
         "PLACED": PLACED,
         "STREAMED": STREAMED,

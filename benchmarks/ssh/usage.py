@@ -18,9 +18,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+MEMORY = 10  # one look in so many is at memory, which costs the most
 PATIENCE = 5.0  # seconds that what is left has after SIGTERM
 
 
@@ -29,7 +31,7 @@ class Look:
     """The most that was seen: memory of the tree without ssh (what is shared counted once), and processes of ssh.
 
     `most`, `before` and `after` are how many descriptors the command itself had open: ever, and at the last looks
-    before the first process of ssh and after the last one.
+    before the first process of ssh and after the last one (0 if it ended before it was looked at).
     """
 
     memory: int = 0
@@ -109,17 +111,24 @@ def below(pid: int) -> Iterator[int]:
 
 
 def watch(pid: int, pause: float, look: Look, over: threading.Event) -> None:
-    while not over.wait(pause):
+    for number in count():
+        if over.wait(pause):
+            return
         tree = [pid, *below(pid)]
         ssh = [each for each in tree if _read(each, "comm").strip() == "ssh"]
-        look.memory = max(look.memory, sum(_memory(each) for each in tree if each not in ssh))
         look.ssh = max(look.ssh, len(ssh))
-        opened = _opened(pid)
-        look.most = max(look.most, opened)
-        if opened and not look.ssh:
-            look.before = opened
-        elif opened and not ssh:
-            look.after = opened
+        _count(pid, look, alone=not ssh)
+        if number % MEMORY == 0:
+            look.memory = max(look.memory, sum(_memory(each) for each in tree if each not in ssh))
+
+
+def _count(pid: int, look: Look, *, alone: bool) -> None:
+    opened = _opened(pid)
+    look.most = max(look.most, opened)
+    if opened and not look.ssh:
+        look.before = opened
+    elif opened and alone:
+        look.after = opened
 
 
 def _read(pid: int, name: str) -> str:
