@@ -27,7 +27,7 @@ bench: $(VENV)/dev
 # `make bench-ssh N=1,5 ROUNDS=1 ONLY=hand-gzip,ssm-deploy`: so many targets, so often, these contestants. What cannot be
 # installed is told as missing in the table.
 bench-ssh: $(VENV)/dev
-	-tests/system-packages pssh:pssh clush:clustershell
+	-tests/system-packages parallel-ssh:pssh clush:clustershell
 	-$(MAKE) $(RIVALS)/installed
 	PYTHONPATH=tests N=$(N) ROUNDS=$(ROUNDS) ONLY=$(ONLY) WIDTH=$(WIDTH) $(BIN)/python -m benchmarks.ssh
 

@@ -6,7 +6,7 @@ The widths (how many connections at once) are the best of 8, 16, 32 and 100 on t
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _library(name: str, words: str, module: str, width: int) -> Contestant:
 FIELD = (
     _by_hand("each", "tar made per target, to ssh, xargs -P"),
     _by_hand("once", "tar made once, ssh < file, xargs -P"),
-    _by_hand("gzip", "tar -z made once, ssh < file, xargs -P"),
+    _by_hand("gzip", "tar.gz made once, ssh < file, xargs -P"),
     Contestant("pssh", "parallel-ssh -I (pssh)", _script("by_pssh.sh"), 16, _installed("parallel-ssh")),
     Contestant("clush", "clush, archive on stdin", _script("by_clush.sh", "stdin"), 16, _installed("clush")),
     Contestant("clush-copy", "clush --copy, then clush", _script("by_clush.sh", "copy"), 16, _installed("clush")),
@@ -93,7 +93,6 @@ FIELD = (
 )
 
 
-def chosen(names: str, width: str) -> list[Contestant]:
-    """Those of these names, or all; with a width other than their own, if one is given."""
-    wanted = names.split(",") if names else [each.name for each in FIELD]
-    return [replace(each, width=int(width or each.width)) for each in FIELD if each.name in wanted]
+def chosen(names: Collection[str], width: str) -> list[Contestant]:
+    """Those of these names, with a width other than their own if one is given."""
+    return [replace(each, width=int(width or each.width)) for each in FIELD if each.name in names]

@@ -12,12 +12,16 @@ from types import TracebackType
 from typing import Self
 
 from ssh.farm import Farm
+from ssh.server import Server
 
 from benchmarks.ssh.job import Job, Payload, make
 
 # OpenSSH's own order, and the exchange that costs least before it (for all who use OpenSSH; the others have their own).
 EXCHANGES = {"default": "", "curve25519": "KexAlgorithms ^curve25519-sha256\n"}
 HOST = "127.0.0.1"
+# How a script on an isolated target, and on a lean one, knows which it is. Ours shows it no SSH_CONNECTION.
+ISOLATED = "read -r name </proc/sys/kernel/hostname"
+LEAN = "name=${DEPLOY_FILES_DIR#*/servers/}; name=${name%%/*}"
 CONFIG = """\
 Host *
   User root
@@ -39,7 +43,6 @@ class Ground:
     Attributes:
         folder: `ports`, `hosts`, `inventory.ini`, `inventory`; `config.…` for ssh, and `names.…`, which also knows
             the targets by name, where … is one of `EXCHANGES`.
-        results: where a target's script writes, as it sees it itself.
     """
 
     def __init__(self, number: int, *, lean: bool = False) -> None:
@@ -48,7 +51,6 @@ class Ground:
         self.farm = Farm()
         self.lean = lean
         self.servers = self.farm.servers(number, lean=True) if lean else self.farm.servers(number, shared_key=True)
-        self.results = self.folder / "results" if lean else Path("/var/log")
         (self.folder / "results").mkdir()
         self._write()
 
@@ -64,12 +66,8 @@ class Ground:
     def known_hosts(self) -> Path:
         return self.home / ".ssh" / "known_hosts"
 
-    @property
-    def ports(self) -> list[int]:
-        return [server.port for server in self.servers]
-
     def _write(self) -> None:
-        named = dict(enumerate(self.ports, 1))
+        named = {number: server.port for number, server in enumerate(self.servers, 1)}
         for name, exchange in EXCHANGES.items():
             config = CONFIG.format(home=self.home, exchange=exchange)
             (self.folder / f"config.{name}").write_text(config)
@@ -86,16 +84,17 @@ class Ground:
             (self.folder / name).write_text(text)
 
     def job(self, payload: Payload) -> Job:
-        return make(self.folder / payload.name.replace(" ", "-"), payload, self.results)
+        name, results = (LEAN, str(self.folder / "results")) if self.lean else (ISOLATED, "/var/log")
+        return make(self.folder / payload.name.replace(" ", "-"), payload, name, results)
 
     def forget(self) -> None:
         """Remove all results."""
-        for number in range(len(self.servers)):
-            self._result(number).unlink(missing_ok=True)
+        for server in self.servers:
+            self._result(server).unlink(missing_ok=True)
 
     def wrong(self, job: Job) -> str:
         """What is not as the job demands, in a few words; nothing if all is well."""
-        bad = sum(self._found(number) != dict(job.digests) for number in range(len(self.servers)))
+        bad = sum(self._found(server) != job.digests for server in self.servers)
         if bad:
             return f"{bad} of {len(self.servers)} targets have not got the files"
         left = next((path.name for server in self.servers for path in (server.root / "tmp").iterdir()), "")
@@ -107,13 +106,11 @@ class Ground:
             for path in (server.root / "tmp").iterdir():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _result(self, number: int) -> Path:
-        server = self.servers[number]
-        name = str(server.port)
-        return self.results / name if self.lean else server.root / "var" / "log" / name
+    def _result(self, server: Server) -> Path:
+        return (self.folder / "results" if self.lean else server.root / "var" / "log") / server.name
 
-    def _found(self, number: int) -> dict[str, str]:
-        path = self._result(number)
+    def _found(self, server: Server) -> dict[str, str]:
+        path = self._result(server)
         if not path.exists():
             return {}
         pairs = (line.split("  ./", 1) for line in path.read_text().splitlines())

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from benchmarks import trees
 
-# What a target's script is told is where the files are; what it finds it writes to a file named after the port that
-# the connection came to, which is how it knows its own name. The colon tells the number from a count.
+# It writes what it finds to a file that bears the name of its target.
 SCRIPT = """\
 #!/bin/sh
 set -eu
-port=${{SSH_CONNECTION##* }}
+{name}
 cd "$DEPLOY_FILES_DIR"
-find . -type f -exec sha256sum {{}} + >"{results}/$port"
-echo "done $port: $(wc -l <"{results}/$port") files"
+find . -type f -exec sha256sum {{}} + >"{results}/$name"
+echo "done $name: $(wc -l <"{results}/$name") files"
 """
 ARCHIVE = "/tmp/ssm-deploy-bench.tar.gz"  # on a target
 _RUN = 'DEPLOY_FILES_DIR=$d/files sh "$d/job.sh"; code=$?; rm -rf "$d"; exit "$code"'
@@ -61,23 +60,24 @@ class Job:
     def files(self) -> Path:
         return self.folder / "files"
 
-    def said(self, port: int) -> str:
-        """What the script prints on that target."""
-        return f"done {port}: {len(self.digests)} files"
+    def said(self, name: str) -> str:
+        """What the script prints on the target of that name."""
+        return f"done {name}: {len(self.digests)} files"
 
 
-def make(folder: Path, payload: Payload, results: Path) -> Job:
+def make(folder: Path, payload: Payload, name: str, results: str) -> Job:
     """Write a job's folder.
 
     Args:
         folder: where to.
         payload: what the files are to be like.
+        name: lines of shell that set `name` to the target's.
         results: the folder, as a target sees it, that its script writes into.
     """
     files = folder / "files"
     trees.make(files, payload.size, payload.files)
     script = folder / "job.sh"
-    script.write_text(SCRIPT.format(results=results))
+    script.write_text(SCRIPT.format(name=name, results=results))
     script.chmod(0o755)
     found = [Path(place, name) for place, _, names in os.walk(files) for name in names]
     digests = {str(path.relative_to(files)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}

@@ -18,9 +18,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+MEMORY = 10  # one look in so many is at memory, which costs the most
 PATIENCE = 5.0  # seconds that what is left has after SIGTERM
 
 
@@ -28,14 +30,15 @@ PATIENCE = 5.0  # seconds that what is left has after SIGTERM
 class Look:
     """The most that was seen: memory of the tree without ssh (what is shared counted once), and processes of ssh.
 
-    `first` and `last` are how many descriptors the command itself had open, when it was first and last looked at.
+    `most`, `before` and `after` are how many descriptors the command itself had open: ever, and at the last looks
+    before the first process of ssh and after the last one (0 if it ended before it was looked at).
     """
 
     memory: int = 0
     ssh: int = 0
-    first: int = 0
-    last: int = 0
     most: int = 0
+    before: int = 0
+    after: int = 0
 
 
 @dataclass
@@ -108,13 +111,24 @@ def below(pid: int) -> Iterator[int]:
 
 
 def watch(pid: int, pause: float, look: Look, over: threading.Event) -> None:
-    while not over.wait(pause):
+    for number in count():
+        if over.wait(pause):
+            return
         tree = [pid, *below(pid)]
         ssh = [each for each in tree if _read(each, "comm").strip() == "ssh"]
-        look.memory = max(look.memory, sum(_memory(each) for each in tree if each not in ssh))
         look.ssh = max(look.ssh, len(ssh))
-        if opened := _opened(pid):
-            look.first, look.last, look.most = look.first or opened, opened, max(look.most, opened)
+        _count(pid, look, alone=not ssh)
+        if number % MEMORY == 0:
+            look.memory = max(look.memory, sum(_memory(each) for each in tree if each not in ssh))
+
+
+def _count(pid: int, look: Look, *, alone: bool) -> None:
+    opened = _opened(pid)
+    look.most = max(look.most, opened)
+    if opened and not look.ssh:
+        look.before = opened
+    elif opened and alone:
+        look.after = opened
 
 
 def _read(pid: int, name: str) -> str:

@@ -3,7 +3,7 @@
 # `unarchive` instead of files by `copy`. The callback "minimal" prints what each host said, and its exit code.
 set -eu
 here=${0%/*}
-tar -czf "$OUT/bundle" -C "$JOB" .
+tar -I "$COMPRESS" -cf "$OUT/bundle" -C "$JOB" .
 echo "[defaults]" >"$OUT/ansible.cfg" # or it would look for one elsewhere
 export ANSIBLE_CONFIG="$OUT/ansible.cfg" ANSIBLE_HOME="$OUT/ansible" ANSIBLE_NOCOLOR=1 ANSIBLE_STDOUT_CALLBACK=minimal
 export ANSIBLE_PIPELINING=1 ANSIBLE_STRATEGY=free ANSIBLE_GATHERING=explicit ANSIBLE_DEPRECATION_WARNINGS=0

@@ -5,7 +5,7 @@ set -eu
 export HOW="$1" CONFIG JOB OUT STREAMED STREAMED_GZIP
 case $HOW in
   once) tar -cf "$OUT/bundle" -C "$JOB" . ;;
-  gzip) tar -czf "$OUT/bundle" -C "$JOB" . ;;
+  gzip) tar -I "$COMPRESS" -cf "$OUT/bundle" -C "$JOB" . ;;
 esac
 # shellcheck disable=SC2016 # the inner shell expands it
 xargs -P "$WIDTH" -n 1 sh -c '

@@ -3,7 +3,7 @@
 # master holds (ControlMaster), or by two.
 set -eu
 export HOW="$1" CONFIG OUT PLACED ARCHIVE
-tar -czf "$OUT/bundle" -C "$JOB" .
+tar -I "$COMPRESS" -cf "$OUT/bundle" -C "$JOB" .
 # shellcheck disable=SC2016 # the inner shell expands it
 xargs -P "$WIDTH" -n 1 sh -c '
   control=

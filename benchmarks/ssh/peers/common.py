@@ -16,7 +16,7 @@ WIDTH = int(os.environ["WIDTH"])
 
 def pack() -> Path:
     """Make the archive, by tar as the others do."""
-    subprocess.run(["tar", "-czf", BUNDLE, "-C", os.environ["JOB"], "."], check=True)
+    subprocess.run(["tar", "-I", os.environ["COMPRESS"], "-cf", BUNDLE, "-C", os.environ["JOB"], "."], check=True)
     return BUNDLE
 
 
