@@ -161,6 +161,14 @@ def test_the_screen_is_never_higher_than_the_terminal(width: int, height: int) -
         assert height_of(run_of(*fleet(max(size, 0))), width, height) <= height
 
 
+def test_a_long_reason_takes_no_room_from_the_target_and_where_it_stands() -> None:
+    target = "ssh:somebody@a-rather-long-name.example.org:2222"
+    refused = Invocation(target=target, status=Status.UNREACHED, detail="it refused the login " * 20)
+    [row] = [line for line in shown(render(run_of(refused), 60.0, 24), width=90).splitlines() if "ssh:" in line]
+    assert f"{target}  unreached" in row
+    assert row.rstrip().endswith("…")
+
+
 def test_where_not_all_have_room_the_failures_are_shown_and_the_rest_is_counted() -> None:
     good = [succeeded(f"i-{n}") for n in range(30)]
     screen = shown(render(run_of(*good, failed("i-bad")), 10.0, 10))

@@ -30,10 +30,10 @@ def render(run: Run, now: float, height: int) -> RenderableType:
     shown = list(run.invocations.values())
     if len(shown) > room:
         shown.sort(key=lambda invocation: _URGENCY.index(invocation.status))
-    table = Table(box=None, pad_edge=False, show_header=False, expand=False)
+    table = Table(box=None, pad_edge=False, show_header=False, expand=True)
     for column in ("mark", "target", "status", "elapsed"):
         table.add_column(column, no_wrap=True)
-    table.add_column("last line", no_wrap=True, overflow="ellipsis")
+    table.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)  # what the others leave
     for invocation in shown[:room]:
         _add_row(table, run, invocation, now)
     parts: list[RenderableType] = [_head(run, now), table]
