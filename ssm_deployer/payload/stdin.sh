@@ -6,6 +6,26 @@ attend() {
   exec 3<&0 5<&0
   [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
   unset SSM_DEPLOY_CONTENT
+  uid=0
+  while read -r key uid _; do
+    [ "$key" != Uid: ] || break
+  done </proc/self/status 2>/dev/null
+  [ "$uid" = 0 ] || retire
+}
+
+# retire: have the locks where this user, who is not root, may make them, and nobody else does.
+retire() {
+  user=$(own_name)
+  home=$(home_of "$user")
+  shelf=.ssm-deploy-$uid own_roots='/var/tmp'
+  # A name that needs no quoting anywhere is part of being usable.
+  case $home in
+  *[!A-Za-z0-9/._,+@:~-]*) ;;
+  /?*) own_roots="$home $own_roots" ;;
+  esac
+  SSM_DEPLOY_STATE_DIR=${SSM_DEPLOY_STATE_DIR:-$own_roots}
+  # To be who one is takes no root.
+  [ "$run_as" != "$user" ] || run_as=
 }
 
 # take FILE: have the tar on 5 from a file that was put there before, and leave none of its kind behind.
