@@ -82,6 +82,7 @@ def _header(recipe: Recipe, names: Mapping[str, str], body: str) -> list[str]:
         "timeout": recipe.timeout,
         "fetch_timeout": recipe.fetch_timeout,
         "grace": recipe.grace,
+        "shelf": "ssm-deploy",
         "lock_seconds": execution_timeout(recipe) + recipe.lock_seconds,
         "patience": MARGIN // 2,
         "need_kib": total // 1024 + 1024,

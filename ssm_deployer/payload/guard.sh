@@ -55,6 +55,11 @@ guard() {
     *-*) ;;
     *)
       phase=$word
+      # The timer first, before the script has taken all processes. By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+      ) &
       [ "$phase" != script ] || {
         (
           exec 8>&-
@@ -62,11 +67,6 @@ guard() {
         ) &
         listen
       }
-      # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
-      (
-        exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
-      ) &
       ;;
     esac
   done

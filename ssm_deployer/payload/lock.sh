@@ -2,7 +2,7 @@
 
 # lock: set `lock` and `resumed`, or refuse.
 lock() {
-  name=ssm-deploy/$run-$instance
+  name=$shelf/$run-$instance
   for root in $lock_roots; do
     if held "$root"; then
       lock=$root/$name
@@ -11,8 +11,8 @@ lock() {
     fi
   done
   for root in $lock_roots; do
-    mkdir -m 700 "$root/ssm-deploy" 2>/dev/null
-    ours "$root/ssm-deploy" || continue
+    mkdir -m 700 "$root/$shelf" 2>/dev/null
+    ours "$root/$shelf" || continue
     lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then
       # What kept this start from one root, or another start from this one, may have passed since.
@@ -27,7 +27,7 @@ lock() {
   refuse no-lock "none of $lock_roots can be written to"
 }
 
-held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
+held() { [ -d "$1/$name" ] && ours "$1/$shelf"; }
 
 # extend: say until when a duplicate may come, in seconds since boot. The wall clock of a machine without a battery leaps
 # by decades; after a reboot, the same number is only further away.

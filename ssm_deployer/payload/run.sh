@@ -15,7 +15,7 @@ become() {
     # shellcheck disable=SC2086 # a prefix of several words
     ! $as true 2>/dev/null || return 0
   done
-  refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+  refuse no-user "$user: $(own_name) cannot become it by setpriv, chroot, runuser or setuidgid"
 }
 
 own_name() { id -un 2>/dev/null || echo root; }
@@ -46,7 +46,8 @@ identify() {
 
 # arrange: everything that the script needs to find.
 arrange() {
-  chmod 700 "$work/script"
+  # Whoever the script runs as may enter the directory, and knows the names.
+  chmod 700 "$work/script" "$work/inputs"
   # Not `:`, whose failure to redirect would be the end of this shell.
   { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
   [ "$resumed" -eq 0 ] || rm -f "$out" "$err"

@@ -6,6 +6,26 @@ attend() {
   exec 3<&0 5<&0
   [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
   unset SSM_DEPLOY_CONTENT
+  uid=0
+  while read -r key uid _; do
+    [ "$key" != Uid: ] || break
+  done </proc/self/status 2>/dev/null
+  [ "$uid" = 0 ] || retire
+}
+
+# retire: have the locks where this user, who is not root, may make them, and nobody else does.
+retire() {
+  user=$(own_name)
+  home=$(home_of "$user")
+  shelf=.ssm-deploy-$uid own_roots='/var/tmp'
+  # A name that needs no quoting anywhere is part of being usable.
+  case $home in
+  *[!A-Za-z0-9/._,+@:~-]*) ;;
+  /?*) own_roots="$home $own_roots" ;;
+  esac
+  SSM_DEPLOY_STATE_DIR=${SSM_DEPLOY_STATE_DIR:-$own_roots}
+  # To be who one is takes no root.
+  [ "$run_as" != "$user" ] || run_as=
 }
 
 # take FILE: have the tar on 5 from a file that was put there before, and leave none of its kind behind.
@@ -48,6 +68,8 @@ ask_reboot() { detail='exit 194 without a reboot: only the SSM agent sees to tha
 # receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and
 # says how much that was; and tar reads on beyond the end of its archive, so that dd can write it all.
 receive() {
+  # shellcheck disable=SC3040 # for ksh, which without it waits for the last of a pipe alone
+  [ -z "${KSH_VERSION:-}" ] || command set -o pipefail
   sent=
   dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | tar -xof - -C "$work" 2>"$work/note"
   unpacked=$?
@@ -59,5 +81,7 @@ receive() {
     *) refuse cut-off "$sent of $blocks blocks of $block bytes" ;;
     esac
   fi
+  # shellcheck disable=SC3040 # for bash, which as `sh -c` would not tell of a killed child, as `judge` has to know
+  [ -z "${BASH_VERSION:-}" ] || set +o posix
   identify
 }

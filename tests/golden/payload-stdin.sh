@@ -5,6 +5,7 @@ run='20261124-abc'
 timeout='300'
 fetch_timeout='60'
 grace='10'
+shelf='ssm-deploy'
 lock_seconds='7600'
 patience='15'
 need_kib='5910'
@@ -215,7 +216,7 @@ occupy() {
 
 # lock: set `lock` and `resumed`, or refuse.
 lock() {
-  name=ssm-deploy/$run-$instance
+  name=$shelf/$run-$instance
   for root in $lock_roots; do
     if held "$root"; then
       lock=$root/$name
@@ -224,8 +225,8 @@ lock() {
     fi
   done
   for root in $lock_roots; do
-    mkdir -m 700 "$root/ssm-deploy" 2>/dev/null
-    ours "$root/ssm-deploy" || continue
+    mkdir -m 700 "$root/$shelf" 2>/dev/null
+    ours "$root/$shelf" || continue
     lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then
       # What kept this start from one root, or another start from this one, may have passed since.
@@ -240,7 +241,7 @@ lock() {
   refuse no-lock "none of $lock_roots can be written to"
 }
 
-held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
+held() { [ -d "$1/$name" ] && ours "$1/$shelf"; }
 
 # extend: say until when a duplicate may come, in seconds since boot. The wall clock of a machine without a battery leaps
 # by decades; after a reboot, the same number is only further away.
@@ -270,6 +271,26 @@ attend() {
   exec 3<&0 5<&0
   [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
   unset SSM_DEPLOY_CONTENT
+  uid=0
+  while read -r key uid _; do
+    [ "$key" != Uid: ] || break
+  done </proc/self/status 2>/dev/null
+  [ "$uid" = 0 ] || retire
+}
+
+# retire: have the locks where this user, who is not root, may make them, and nobody else does.
+retire() {
+  user=$(own_name)
+  home=$(home_of "$user")
+  shelf=.ssm-deploy-$uid own_roots='/var/tmp'
+  # A name that needs no quoting anywhere is part of being usable.
+  case $home in
+  *[!A-Za-z0-9/._,+@:~-]*) ;;
+  /?*) own_roots="$home $own_roots" ;;
+  esac
+  SSM_DEPLOY_STATE_DIR=${SSM_DEPLOY_STATE_DIR:-$own_roots}
+  # To be who one is takes no root.
+  [ "$run_as" != "$user" ] || run_as=
 }
 
 # take FILE: have the tar on 5 from a file that was put there before, and leave none of its kind behind.
@@ -312,6 +333,8 @@ ask_reboot() { detail='exit 194 without a reboot: only the SSM agent sees to tha
 # receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and
 # says how much that was; and tar reads on beyond the end of its archive, so that dd can write it all.
 receive() {
+  # shellcheck disable=SC3040 # for ksh, which without it waits for the last of a pipe alone
+  [ -z "${KSH_VERSION:-}" ] || command set -o pipefail
   sent=
   dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | tar -xof - -C "$work" 2>"$work/note"
   unpacked=$?
@@ -323,6 +346,8 @@ receive() {
     *) refuse cut-off "$sent of $blocks blocks of $block bytes" ;;
     esac
   fi
+  # shellcheck disable=SC3040 # for bash, which as `sh -c` would not tell of a killed child, as `judge` has to know
+  [ -z "${BASH_VERSION:-}" ] || set +o posix
   identify
 }
 
@@ -417,6 +442,11 @@ guard() {
     *-*) ;;
     *)
       phase=$word
+      # The timer first, before the script has taken all processes. By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+      ) &
       [ "$phase" != script ] || {
         (
           exec 8>&-
@@ -424,11 +454,6 @@ guard() {
         ) &
         listen
       }
-      # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
-      (
-        exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
-      ) &
       ;;
     esac
   done
@@ -564,7 +589,7 @@ become() {
     # shellcheck disable=SC2086 # a prefix of several words
     ! $as true 2>/dev/null || return 0
   done
-  refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+  refuse no-user "$user: $(own_name) cannot become it by setpriv, chroot, runuser or setuidgid"
 }
 
 own_name() { id -un 2>/dev/null || echo root; }
@@ -595,7 +620,8 @@ identify() {
 
 # arrange: everything that the script needs to find.
 arrange() {
-  chmod 700 "$work/script"
+  # Whoever the script runs as may enter the directory, and knows the names.
+  chmod 700 "$work/script" "$work/inputs"
   # Not `:`, whose failure to redirect would be the end of this shell.
   { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
   [ "$resumed" -eq 0 ] || rm -f "$out" "$err"

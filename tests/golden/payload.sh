@@ -10,6 +10,7 @@ run='20261124-abc'
 timeout='300'
 fetch_timeout='60'
 grace='10'
+shelf='ssm-deploy'
 lock_seconds='7600'
 patience='15'
 need_kib='5910'
@@ -222,7 +223,7 @@ occupy() {
 
 # lock: set `lock` and `resumed`, or refuse.
 lock() {
-  name=ssm-deploy/$run-$instance
+  name=$shelf/$run-$instance
   for root in $lock_roots; do
     if held "$root"; then
       lock=$root/$name
@@ -231,8 +232,8 @@ lock() {
     fi
   done
   for root in $lock_roots; do
-    mkdir -m 700 "$root/ssm-deploy" 2>/dev/null
-    ours "$root/ssm-deploy" || continue
+    mkdir -m 700 "$root/$shelf" 2>/dev/null
+    ours "$root/$shelf" || continue
     lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then
       # What kept this start from one root, or another start from this one, may have passed since.
@@ -247,7 +248,7 @@ lock() {
   refuse no-lock "none of $lock_roots can be written to"
 }
 
-held() { [ -d "$1/$name" ] && ours "$1/ssm-deploy"; }
+held() { [ -d "$1/$name" ] && ours "$1/$shelf"; }
 
 # extend: say until when a duplicate may come, in seconds since boot. The wall clock of a machine without a battery leaps
 # by decades; after a reboot, the same number is only further away.
@@ -523,6 +524,11 @@ guard() {
     *-*) ;;
     *)
       phase=$word
+      # The timer first, before the script has taken all processes. By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      (
+        exec 8>&-
+        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+      ) &
       [ "$phase" != script ] || {
         (
           exec 8>&-
@@ -530,11 +536,6 @@ guard() {
         ) &
         listen
       }
-      # By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
-      (
-        exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
-      ) &
       ;;
     esac
   done
@@ -670,7 +671,7 @@ become() {
     # shellcheck disable=SC2086 # a prefix of several words
     ! $as true 2>/dev/null || return 0
   done
-  refuse no-user "$user: none of setpriv, chroot, runuser, setuidgid can become it"
+  refuse no-user "$user: $(own_name) cannot become it by setpriv, chroot, runuser or setuidgid"
 }
 
 own_name() { id -un 2>/dev/null || echo root; }
@@ -701,7 +702,8 @@ identify() {
 
 # arrange: everything that the script needs to find.
 arrange() {
-  chmod 700 "$work/script"
+  # Whoever the script runs as may enter the directory, and knows the names.
+  chmod 700 "$work/script" "$work/inputs"
   # Not `:`, whose failure to redirect would be the end of this shell.
   { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
   [ "$resumed" -eq 0 ] || rm -f "$out" "$err"

@@ -26,6 +26,7 @@ COMMAND = "11111111-2222-3333-4444-555555555555"
 STANDARD_PLACES = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin"
 BASES = "'/tmp /var/tmp /var/lib /run /root'"
 LOCK_ROOTS = "'/var/lib /run /var/tmp'"
+OWN_ROOTS = "'/var/tmp'"
 # What a minimal Debian has beside the shell's builtins.
 BASIC = ["sh", "env", "date", "mkdir", "rm", "chmod", "cat", "tail", "wc", "cut", "tr", "sed", "grep", "sort", "df"]
 BASIC += [
@@ -183,6 +184,7 @@ class Rig:
     sudo: bool = False
     content: bytes = b""
     limit: int | None = None
+    mode: int = 0o600
     shell: str = "/bin/sh"
     path: str = "/usr/bin:/bin"
     standard_places: str = STANDARD_PLACES
@@ -227,7 +229,7 @@ class Rig:
 
     def pack(self, given: Mapping[str, bytes]) -> dict[str, Any]:
         """Keep the content for the next start."""
-        self.content = members(given)
+        self.content = members(given, self.mode)
         sources: dict[str, Any] = {name: Source("", "", len(content)) for name, content in given.items()}
         return sources | {"streamed": len(self.content), "bundle_digest": "ab" * 32 if "bundle" in given else ""}
 
@@ -250,6 +252,7 @@ class Rig:
             (STANDARD_PLACES, self.standard_places),
             (BASES, self.bases or f"'{self.root}/none'"),
             (LOCK_ROOTS, self.lock_roots or f"'{self.locks}'"),
+            *([(OWN_ROOTS, f"'{self.root}/var-tmp'")] if self.way != "fetched" else []),
         ]
 
     def at_home(self, text: str) -> str:
@@ -479,13 +482,13 @@ def started_and(rig: Rig, script: str, ready: str = "ready", **settings: Any) ->
     return started
 
 
-def members(given: Mapping[str, bytes]) -> bytes:
+def members(given: Mapping[str, bytes], mode: int) -> bytes:
     """What a client streams: the script, and what else there is."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in given.items():
             info = tarfile.TarInfo(name)
-            info.mode, info.size = 0o600, len(content)
+            info.mode, info.size = mode, len(content)
             archive.addfile(info, io.BytesIO(content))
     return target.getvalue()
 

@@ -145,6 +145,7 @@ TREE = "import os\nfor i in range(40):\n  os.mkdir(str(i))\n  for j in range(250
 
 
 @pytest.mark.slow
+@pytest.mark.fetched
 def test_a_kill_while_the_files_are_being_removed_leaves_nothing(rig: Rig) -> None:
     started = rig.start(build(rig.recipe(f"#!/usr/bin/python3\n{TREE}")))
     assert started.process.stdout

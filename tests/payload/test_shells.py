@@ -75,6 +75,7 @@ def test_signals(rig: Rig, number: int) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+@pytest.mark.fetched
 def test_the_payload_ignores_no_signal(rig: Rig) -> None:
     script = "grep SigIgn /proc/self/status\n"
     direct = rig.root / "direct"
@@ -145,6 +146,7 @@ def test_large_output(rig: Rig) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+@pytest.mark.fetched
 def test_bare_surroundings(rig: Rig) -> None:
     """No PATH, no stdin, no environment, umask 0."""
     rig.bare = True

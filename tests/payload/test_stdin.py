@@ -314,3 +314,90 @@ def test_a_sudo_that_asks_is_no_payload(rig: Rig) -> None:
     stdout, stderr = started.process.communicate(timeout=20)
     assert (stdout, started.process.returncode) == (b"", 1)
     assert b"sudo" in stderr
+
+
+@pytest.fixture
+def nobody(rig: Rig) -> Rig:
+    """A target whose login user is not root, with a home and a /var/tmp of its own."""
+    rig.open_to_others()
+    rig.user = NOBODY
+    for name in ("home", "var-tmp"):
+        (rig.root / name).mkdir()
+        os.chown(rig.root / name, 65534, 65534)
+    place = rig.root / "sbin"
+    place.mkdir()
+    (place / "getent").write_text(f"#!/bin/sh\necho 'nobody:x:65534:65534::{rig.root}/home:/bin/sh'\n")
+    (place / "getent").chmod(0o755)
+    rig.path = f"{place}:{rig.path}"
+    return rig
+
+
+@both
+def test_who_is_not_root_runs_it_as_itself(nobody: Rig) -> None:
+    script = "#!/bin/sh\nid -un; echo $HOME $USER; umask; stat -c '%U %a' . ..; echo $1; cat a; exit 3\n"
+    outcome = nobody.run(script, files={"a": b"content\n"}, args=["x"])
+    expected = f"nobody\n{nobody.root}/home nobody\n0022\nnobody 700\nnobody 700\nx\ncontent\n"
+    assert (outcome.extract, outcome.errors, outcome.code) == (expected, "", 3)
+
+
+def test_the_locks_of_who_is_not_root_are_in_its_home(nobody: Rig) -> None:
+    text = build(nobody.recipe(f"#!/bin/sh\necho ran >>{nobody.tmp}/count\n"))
+    assert nobody.execute(text).code == 0
+    refused(nobody.execute(text), "duplicate")
+    assert (nobody.tmp / "count").read_text() == "ran\n"
+    assert [path.name for path in (nobody.root / "home").iterdir()] == [".ssm-deploy-65534"]
+    assert list((nobody.root / "var-tmp").iterdir()) == []
+
+
+def test_without_a_home_the_locks_are_where_anybody_may_write(nobody: Rig) -> None:
+    (nobody.root / "home").chmod(0o500)
+    text = build(nobody.recipe("#!/bin/sh\n"))
+    assert nobody.execute(text).code == 0
+    refused(nobody.execute(text), "duplicate")
+    assert [path.name for path in (nobody.root / "var-tmp").iterdir()] == [".ssm-deploy-65534"]
+
+
+def test_a_place_for_locks_that_is_another_users_is_not_used(nobody: Rig) -> None:
+    (nobody.root / "home").chmod(0o500)
+    (nobody.root / "var-tmp" / ".ssm-deploy-65534").mkdir(mode=0o777)
+    refused(nobody.run("#!/bin/sh\n"), "no-lock")
+
+
+@pytest.mark.parametrize(
+    "script", ["#!/bin/sh\nsleep 60\n", f"#!/bin/sh\nsetsid sleep 60 &\n{STUBBORN}sleep 60\nsleep 60\n"]
+)
+def test_who_is_not_root_is_stopped_by_the_deadline(nobody: Rig, script: str) -> None:
+    outcome = nobody.run(script, timeout=1)
+    assert (outcome.record.outcome, outcome.code) == ("timed-out", 124)
+    assert nobody.settle() == []
+
+
+def test_who_is_not_root_may_cancel(nobody: Rig) -> None:
+    started = nobody.start(build(nobody.recipe(f"#!/bin/sh\ntouch {nobody.tmp}/ready\nsleep 60\n")))
+    wait_for(nobody.tmp / "ready")
+    started.channel.write(b"cancel\n")
+    assert nobody.finish(started).record.outcome == "cancelled"
+
+
+def test_who_is_not_root_becomes_nobody_else(nobody: Rig) -> None:
+    detail = refused(nobody.run("#!/bin/sh\necho ran\n", run_as="daemon"), "no-user")
+    assert detail == "daemon: nobody cannot become it by setpriv, chroot, runuser or setuidgid"
+
+
+def test_who_is_not_root_may_become_who_it_is(nobody: Rig) -> None:
+    assert nobody.run("#!/bin/sh\nid -un\n", run_as="nobody").extract == "nobody\n"
+
+
+def test_by_sudo_it_runs_as_another_user(rig: Rig) -> None:
+    rig.open_to_others()
+    rig.sudo = True
+    outcome = rig.run("#!/bin/sh\nid -un; id -Gn; cat a\n", files={"a": b"x\n"}, args=["x"], run_as="nobody")
+    assert (outcome.extract, outcome.errors) == ("nobody\nnogroup\nx\n", "")
+
+
+def test_the_inputs_are_for_nobody_else(rig: Rig) -> None:
+    """Another user may enter the work directory, and knows the name."""
+    rig.open_to_others()
+    rig.mode = 0o644
+    outcome = rig.run('#!/bin/sh\ncat "$DEPLOY_FILES_DIR/../inputs"\n', args=["secret"], run_as="nobody")
+    assert (outcome.extract, outcome.code) == ("", 1)
