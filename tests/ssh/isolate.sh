@@ -8,6 +8,9 @@ folder=$1 name=$2 number=${3-} host=${4-} server=${5-} rate=${6-}
 outside() { nsenter --net=/proc/1/ns/net "$@"; }
 slow() { "$1" tc qdisc add dev "$2" root tbf rate "$rate" burst 16kb latency 400ms; }
 if [ -n "$number" ]; then
+  # A socket that waits for answers to come through a cut link keeps this network up to minutes after its processes.
+  echo 1 >/proc/sys/net/ipv4/tcp_orphan_retries
+  outside ip link delete "farm$number" 2>/dev/null || : # that of the start before
   ip link add eth0 type veth peer name "farm$number" netns /proc/1/ns/net
   outside ip address add "$host/30" dev "farm$number"
   outside ip link set "farm$number" up

@@ -427,6 +427,39 @@ def test_nothing_is_left_of_a_farm_that_is_closed() -> None:
     assert traces(str(farm.folder), f"/sys/class/net/farm{servers[2].network}", processes) == []
 
 
+@pytest.mark.parametrize("warden_is_killed", [False, True])
+def test_a_link_that_is_cut_goes_with_the_farm(warden_is_killed: bool) -> None:
+    farm = Farm()
+    server = farm.server(link=True)
+    argv = farm.argv(server, "cat /dev/zero")
+    with subprocess.Popen(argv, env=farm.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+        assert client.stdout
+        client.stdout.read(100_000)
+        server.cut()
+        time.sleep(0.5)  # by now it sends what is not answered once more
+        before = time.monotonic()
+        if warden_is_killed:
+            os.kill(int(farm.inside.parent.name), signal.SIGKILL)  # then the kernel alone removes it
+        farm.close()
+        client.kill()
+    assert until(lambda: not Path(f"/sys/class/net/farm{server.network}").exists())
+    assert time.monotonic() - before < 5
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_linked_server_starts_again_at_the_same_address(farm: Farm, cut: bool) -> None:
+    server = farm.server(link=True)
+    with subprocess.Popen(farm.argv(server, "cat /dev/zero"), env=farm.environment, stdout=subprocess.PIPE) as client:
+        assert client.stdout
+        client.stdout.read(100_000)
+        if cut:
+            server.cut()
+        server.stop()
+        client.kill()
+    server.start()
+    said(farm, server, "true")
+
+
 def test_a_farm_whose_first_process_is_gone_says_so_and_is_still_removed() -> None:
     with Farm() as farm:
         farm.warden.kill()
