@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from fakes import FakeBackend, FakeClock, FakeStop, failed, make_plan, succeeded
+from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
 from ssm_deployer.events import Event, Noted, Run, SendIntended, Sent, StagingFinished, StagingProgressed, replay
 from ssm_deployer.model import Invocation, Plan, Status, Target
@@ -68,6 +68,14 @@ def test_every_backend_stages_once_and_the_sizes_add_up(stage: Stage) -> None:
     assert sent == [100, 200, 300, 400]
     [finished] = [event for event in stage.events if isinstance(event, StagingFinished)]
     assert finished.size == 400
+
+
+def test_where_nothing_is_sent_twice_a_duplicate_is_a_second_name_and_told_at_once(stage: Stage) -> None:
+    stage.ssh.looks["ssh:b"] = [duplicate("ssh:b", "connection-1")]
+    begin = stage.clock.now()
+    run = stage.run(mixed("ssh:a", "ssh:b"))
+    assert statuses(run) == ["succeeded", "refused"]
+    assert stage.clock.now() - begin < 1
 
 
 def test_a_backend_that_no_target_needs_is_neither_staged_nor_asked(stage: Stage) -> None:

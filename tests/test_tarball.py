@@ -54,9 +54,16 @@ def test_packing_that_is_ended_stops_at_its_next_write(tmp_path: Path) -> None:
             tar.add("script", b"x")
 
 
-def test_a_full_disk_is_told_in_one_line() -> None:
+@pytest.mark.parametrize("size", [1, 2**21])
+def test_a_full_disk_is_told_in_one_line(size: int) -> None:
     with (
         pytest.raises(DeployError, match=r"cannot write /dev/full: No space left on device"),
         Tarball(Path("/dev/full")) as tar,
     ):
-        tar.add("script", b"x" * 2**21)
+        tar.add("script", b"x" * size)
+        tar.finish()
+
+
+def test_a_disk_that_is_full_before_a_streamed_members_end_is_told_likewise() -> None:
+    with pytest.raises(DeployError, match=r"cannot write /dev/full"), Tarball(Path("/dev/full")) as tar:
+        tar.stream("bundle", lambda sink: sink.write(b"x"))

@@ -1,5 +1,6 @@
 """The command lines of the system's OpenSSH client. Pure functions; `connection.py` runs what they return."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
 
 def _identity(login: Login, target: Target, access: Sequence[str]) -> list[str]:
     # Of all options ssh adds up this one, so that the key of `access` would not be the only one.
-    key = "" if any(argument.startswith("IdentityFile=") for argument in access) else login.key
+    key = "" if any(argument.startswith("IdentityFile=") for argument in access) else _literal(login.key)
     wanted = {
         "User": target.user or login.user,
         "Port": str(target.port or login.port or ""),
@@ -125,21 +126,23 @@ def _identity(login: Login, target: Target, access: Sequence[str]) -> list[str]:
 
 
 def _each(options: Mapping[str, str]) -> list[str]:
-    return _pairs([f"{name}={_quoted(value)}" for name, value in options.items()])
+    return _pairs([f"{name}={quoted(value)}" for name, value in options.items()])
 
 
 def _pairs(options: Sequence[str]) -> list[str]:
     return [argument for option in options for argument in ("-o", option)]
 
 
-def _literal(path: Path) -> str:
+def _literal(path: Path | str) -> str:
     """For an option in which ssh would read `%` as the beginning of a token."""
     return str(path).replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
-    """As ssh_config(5) reads it: a value with blanks stands in double quotes."""
-    return f'"{value}"' if any(letter.isspace() for letter in value) else value
+def quoted(value: str) -> str:
+    """As ssh_config(5) reads it: a value with blanks or quotes stands in double quotes."""
+    if not re.search(r"[\s\"'\\]", value):
+        return value
+    return '"' + re.sub(r"([\"\\])", r"\\\1", value) + '"'
 
 
 def shown(command: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """What goes to a target by SSH, as one tar: the script, its inputs and the packed bundle, written in one pass."""
 
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -39,9 +40,10 @@ class Tarball:
         written = write(self)
         length = self.size - start - tarfile.BLOCKSIZE
         self._pad()
-        self._file.seek(start)
-        self._file.write(_header(name, length))
-        self._file.seek(self.size)
+        with self._told():
+            self._file.seek(start)
+            self._file.write(_header(name, length))
+            self._file.seek(self.size)
         return written
 
     def finish(self) -> None:
@@ -49,7 +51,8 @@ class Tarball:
         self._put(bytes(2 * tarfile.BLOCKSIZE))
         if self.size > LARGE_BLOCK:
             self._put(bytes(-self.size % LARGE_BLOCK))
-        self._file.flush()
+        with self._told():
+            self._file.flush()
 
     def write(self, content: bytes | memoryview) -> int:
         """Add to the member that is being streamed."""
@@ -65,19 +68,27 @@ class Tarball:
     def _put(self, content: bytes | memoryview) -> int:
         if self._ended:
             raise Interrupted("the packing was ended")
-        try:
+        with self._told():
             self._file.write(content)
-        except OSError as error:
-            raise DeployError(f"cannot write {self.path}: {error.strerror}", "free some room, or set TMPDIR") from error
         self.size += len(content)
         return len(content)
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in the user's words what cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise DeployError(f"cannot write {self.path}: {error.strerror}", "free some room, or set TMPDIR") from error
+
     def __enter__(self) -> Self:
-        self._file = self.path.open("wb", buffering=1 << 20)
+        with self._told():
+            self._file = self.path.open("wb", buffering=1 << 20)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of what an error has left unwritten; else all of it is written by now
+            self._file.close()
 
 
 def _header(name: str, size: int) -> bytes:

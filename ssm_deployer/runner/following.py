@@ -101,9 +101,9 @@ class Following:
         self._blind.pop(handle.command, None)
         news = [invocation for invocation in seen if self._is_news(invocation)]
         for invocation in news:
-            if not _is_duplicate(invocation) and self._believed(invocation):
+            if not self._has_come_before(invocation) and self._believed(invocation):
                 yield self._course.changed(invocation)
-        yield from self._adopt([invocation for invocation in news if _is_duplicate(invocation)])
+        yield from self._adopt([invocation for invocation in news if self._has_come_before(invocation)])
         yield from self._overdue(handle)
 
     def _blinded(self, handle: Handle, error: CloudError) -> Iterator[Event]:
@@ -156,6 +156,14 @@ class Following:
             if not self._has_another(target) and self._now - since >= ADOPT_SECONDS:
                 yield self._course.settled(target, "another command of this run came before, and could not be found")
 
+    def _has_come_before(self, invocation: Invocation) -> bool:
+        """Whether a command of this run, perhaps one without an answer, got to the target before this one."""
+        if invocation.record is None or not invocation.record.duplicate:
+            return False
+        # Where requests have no answers to lose, no command is sent twice: it is a machine with two names, of which the
+        # other has the verdict.
+        return self._course.backends[self._course.targets[invocation.target].via].metered
+
     def _has_another(self, target: str) -> bool:
         """Whether some command of the target may still have the verdict."""
         return any((handle.command, target) not in self._duplicates for handle in self._course.handles_of(target))
@@ -205,7 +213,3 @@ class Following:
                 except CloudError as error:
                     yield Noted(time=self._now, message=f"could not cancel {handle.command}: {error.message}")
                 self._asked.add(handle.command)
-
-
-def _is_duplicate(invocation: Invocation) -> bool:
-    return invocation.record is not None and invocation.record.duplicate

@@ -1,6 +1,7 @@
 """What goes wrong between here and a script, done to real servers: each has its own word, and leaves nothing behind."""
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,18 @@ def test_a_key_that_the_server_does_not_know_is_named(farm: Farm) -> None:
     seen = Client(farm, HELLO).deploy_one(server)
     assert never_began(seen, server, "AuthRefused")
     assert f"as root with {farm.home}/.ssh/id_ed25519 (ED25519)" in seen.detail
+
+
+@pytest.mark.parametrize("transfer", ["stream", "scp"])
+def test_paths_may_have_whatever_is_special_to_ssh(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, transfer: str
+) -> None:
+    odd = farm.folder / """o'b #1 "q" 5%h \\ \\\\"""
+    odd.mkdir()
+    key = Path(shutil.copy(farm.home / ".ssh" / "id_ed25519", odd))
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    seen = Client(farm, HELLO, key=str(key), transfer=transfer).deploy_one(farm.server())
+    assert seen.status is Status.SUCCEEDED, seen
 
 
 def test_a_changed_host_key_is_refused_with_the_command_that_would_accept_it(farm: Farm) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from subprocess import DEVNULL, CompletedProcess
 
+from ssm_deployer.backends.openssh import quoted
 from ssm_deployer.errors import DeployError, UsageError
 
 PATIENCE_SECONDS = 30
@@ -54,8 +55,4 @@ def complaint(ended: CompletedProcess[str]) -> str:
 
 def option(name: str, *values: str) -> Sequence[str]:
     """Set an option of ssh to values that may have blanks in them."""
-    return ("-o", " ".join([f"{name}={_quoted(values[0])}", *map(_quoted, values[1:])]))
-
-
-def _quoted(value: str) -> str:
-    return f'"{value}"' if " " in value else value
+    return ("-o", " ".join([f"{name}={quoted(values[0])}", *map(quoted, values[1:])]))
