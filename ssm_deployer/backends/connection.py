@@ -20,6 +20,7 @@ from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
 from ssm_deployer.model import Invocation, Status, Target
 
 LOGIN_SECONDS = 30.0  # for keys, accounts and profile files, once the connection stands
+CLOSE_SECONDS = 10.0  # for ssh to end the connection that others went through
 CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
 RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
 MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
@@ -104,6 +105,7 @@ class Connection:
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
+        self._final: Invocation | None = None  # how it ended, while a shared connection is being closed
         self._child: Child | None = None
         self._reset()
 
@@ -142,7 +144,7 @@ class Connection:
 
     def cancel(self) -> None:
         """Stop what goes on, which takes as long as it takes; what has not begun does not begin."""
-        if self.over or self._cancelled:
+        if self.over or self._cancelled or self._final is not None:
             return
         self._cancelled = True
         if self._child is None:
@@ -165,8 +167,13 @@ class Connection:
 
     def abandon(self) -> None:
         """End the connection, whatever that means for the target."""
-        if self._child is not None:
+        if self._child is not None and self._final is None:
             self._child.kill()
+
+    def discard(self) -> None:
+        """End it and hear no more of it."""
+        if self._child is not None:
+            self._child.discard()
 
     # -- the steps
 
@@ -262,10 +269,17 @@ class Connection:
         if pause is not None:
             self._rest(pause, final.detail)
         elif self._control.exists():
-            self._deadline = float("inf")
-            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+            self._close(final)
         else:
             self._conclude(final)
+
+    def _close(self, final: Invocation) -> None:
+        self._final = final
+        self._deadline = self._now() + CLOSE_SECONDS
+        try:
+            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+        except OSError:
+            self._conclude(final)  # it ends by itself, soon
 
     def _conclude(self, final: Invocation) -> None:
         self._child = None
