@@ -84,6 +84,16 @@ def targets(*names: str) -> Sequence[Target]:
     return [Target(id=f"ssh:{name}", via="ssh", address=name) for name in names]
 
 
+def test_the_word_to_stop_is_said_again_as_a_full_pipe_may_not_have_taken_it(ground: Ground) -> None:
+    ground.ssh(f"{GREETING} read -r size; read -r cancel; read -r cancel; exit 3\n")
+    connections = ground.connections()
+    [one] = connections.start(targets("one"), ground.errand())
+    ground.until(lambda: one.invocation.word == "running")
+    connections.cancel([one])
+    [end] = ground.ends(one)
+    assert end.detail.endswith("(ssh ended with 3); the script may have run, or still run")
+
+
 class Failing(Plain):
     """Has a bug that only one target meets."""
 

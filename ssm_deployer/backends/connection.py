@@ -105,6 +105,7 @@ class Connection:
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
+        self._said_until = 0.0  # when the word to stop is said again
         self._final: Invocation | None = None  # how it ended, while a shared connection is being closed
         self._child: Child | None = None
         self._reset()
@@ -130,7 +131,7 @@ class Connection:
     @property
     def due(self) -> float:
         """When `tick` wants to be called."""
-        return min(self._deadline, self._now() + CANCEL_SECONDS) if self._cancelled else self._deadline
+        return min(self._deadline, self._said_until) if self._stopping else self._deadline
 
     def begin(self, access: Sequence[str]) -> None:
         """Connect."""
@@ -162,7 +163,8 @@ class Connection:
         if self._now() >= self._deadline:
             self._overdue = self._allowed
             self._child.kill()
-        elif self._cancelled and self._phase == "running":
+        elif self._stopping and self._now() >= self._said_until:
+            self._said_until = self._now() + CANCEL_SECONDS
             self._child.say(b"cancel\n")
 
     def abandon(self) -> None:
@@ -294,6 +296,11 @@ class Connection:
         self._show(Status.PENDING, "waiting", f"{reason}; it is tried again")
 
     # -- the state
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether the target is to be told to stop."""
+        return self._cancelled and self._phase == "running" and self._final is None
 
     @property
     def _login_seconds(self) -> float:
