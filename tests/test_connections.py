@@ -223,3 +223,17 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def test_a_login_may_print_more_than_is_kept_before_it_greets(ground: Ground) -> None:
+    ground.ssh(f"head -c 600000 /dev/zero | tr '\\0' x\n{GREETING} head -c 6; exit 3\n")
+    [end] = ground.ends(*ground.connections().start(targets("one"), ground.errand()))
+    assert end.word == "Disconnected"
+
+
+def test_what_a_login_prints_without_end_is_neither_kept_nor_shown_whole(ground: Ground) -> None:
+    ground.ssh("head -c 600000 /dev/zero | tr '\\0' x; echo the end; exit 3\n")
+    [end] = ground.ends(*ground.connections().start(targets("one"), ground.errand()))
+    assert end.word == "NoConnection"
+    assert end.stdout.endswith("xxxthe end\n")
+    assert len(end.stdout) < 30_000

@@ -23,7 +23,8 @@ LOGIN_SECONDS = 30.0  # for keys, accounts and profile files, once the connectio
 CLOSE_SECONDS = 10.0  # for ssh to end the connection that others went through
 CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
 RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
-MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
+MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most
+MOST_NOISE = 1 << 14  # of what comes before the greeting, which may be anything
 MOST_STDERR = 1 << 16
 
 _STATUSES = {
@@ -228,14 +229,17 @@ class Connection:
     # -- what comes
 
     def _take_stdout(self, chunk: bytes) -> None:
-        if len(self._stdout) < MOST_STDOUT:
-            self._stdout += chunk
-        if not self._greeted:
-            _, greeting, rest = self._stdout.partition(self._greeting)
-            if greeting:
-                self._greeted = True
-                self._stdout = rest
-                self._send()
+        if self._greeted:
+            self._stdout += chunk[: MOST_STDOUT - len(self._stdout)]
+            return
+        self._stdout += chunk
+        _, greeting, rest = self._stdout.partition(self._greeting)
+        if greeting:
+            self._greeted = True
+            self._stdout = rest
+            self._send()
+        else:
+            del self._stdout[:-MOST_NOISE]
 
     def _take_stderr(self, chunk: bytes) -> None:
         self._stderr += chunk
