@@ -123,3 +123,29 @@ def state(pid: int) -> str:
 def test_a_program_that_is_not_there_is_an_os_error(loop: Loop) -> None:
     with pytest.raises(FileNotFoundError):
         Child(["/no/such/ssh"], loop, on_stdout=loop._out, on_stderr=loop._err, on_end=loop.ended.append)
+
+
+class Full(Loop):
+    """Cannot take a third file."""
+
+    def watch(self, descriptor: int, event: int, ready: Callable[[], object]) -> None:
+        if len(self.selector.get_map()) == 2:
+            raise OSError("no room")
+        super().watch(descriptor, event, ready)
+
+
+def test_one_that_cannot_be_watched_is_no_more() -> None:
+    loop, before = Full(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="no room"):
+        loop.start("sleep 1000")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert loop.selector.get_map() == {}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_one_whose_content_cannot_be_read_is_ended(loop: Loop, file: int) -> None:
+    fed: list[bool] = []
+    loop.start("head -c 2000000 >/dev/null").feed(Content(b"", file, 1_000_001), lambda: fed.append(True))
+    assert loop.run() == -9
+    assert not fed

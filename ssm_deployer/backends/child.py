@@ -79,15 +79,23 @@ class Child:
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101, PT018 - as asked for
         self._watch = watch
         self._on_end = on_end
+        self._pidfd = -1
         self._stdin = self._process.stdin.fileno()
         self._readers = {self._process.stdout.fileno(): on_stdout, self._process.stderr.fileno(): on_stderr}
+        try:
+            self._begin()
+        except OSError:
+            self.discard()
+            raise
+
+    def _begin(self) -> None:
         for descriptor in (self._stdin, *self._readers):
             os.set_blocking(descriptor, False)
-        for descriptor in self._readers:
-            watch.watch(descriptor, selectors.EVENT_READ, partial(self._read, descriptor))
         # Not the end of its output: what it left running may hold that open.
         self._pidfd = os.pidfd_open(self._process.pid)
-        watch.watch(self._pidfd, selectors.EVENT_READ, self._exited)
+        for descriptor in self._readers:
+            self._watch.watch(descriptor, selectors.EVENT_READ, partial(self._read, descriptor))
+        self._watch.watch(self._pidfd, selectors.EVENT_READ, self._exited)
 
     def feed(self, content: Content, on_fed: Callable[[], None]) -> None:
         """Write `content` as fast as it is taken, then call `on_fed`; its standard input stays open."""
@@ -96,8 +104,13 @@ class Child:
             with contextlib.suppress(BlockingIOError):
                 try:
                     content.pass_on(self._stdin)
+                except BlockingIOError:
+                    raise
                 except BrokenPipeError:
                     self._watch.forget(self._stdin)  # it has ended, which is told by itself
+                except OSError:  # what it needs cannot be read
+                    self._watch.forget(self._stdin)
+                    self.kill()
                 else:
                     self._watch.forget(self._stdin)
                     on_fed()
@@ -113,6 +126,11 @@ class Child:
         """End it, and what it has started to reach its peer; `on_end` will be told."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def discard(self) -> None:
+        """End it, and tell nobody."""
+        self.kill()
+        self._close()
 
     def _read(self, descriptor: int) -> bool:
         """Pass on one chunk; returns whether there may be more."""
@@ -130,11 +148,16 @@ class Child:
         for descriptor in self._readers:
             while self._read(descriptor):
                 pass
+        self._on_end(self._close())
+
+    def _close(self) -> int:
+        """Let go of all that it took, and tell its exit code; it has ended, or will at once."""
         for descriptor in (self._pidfd, self._stdin, *self._readers):
             self._watch.forget(descriptor)
-        os.close(self._pidfd)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
         code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe  # noqa: S101 - as asked for
             pipe.close()
-        self._on_end(code)
+        return code

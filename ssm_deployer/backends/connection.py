@@ -20,9 +20,11 @@ from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
 from ssm_deployer.model import Invocation, Status, Target
 
 LOGIN_SECONDS = 30.0  # for keys, accounts and profile files, once the connection stands
+CLOSE_SECONDS = 10.0  # for ssh to end the connection that others went through
 CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
 RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
-MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most; what comes before the greeting may be anything
+MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most
+MOST_NOISE = 1 << 14  # of what comes before the greeting, which may be anything
 MOST_STDERR = 1 << 16
 
 _STATUSES = {
@@ -104,6 +106,8 @@ class Connection:
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
+        self._said_until = 0.0  # when the word to stop is said again
+        self._final: Invocation | None = None  # how it ended, while a shared connection is being closed
         self._child: Child | None = None
         self._reset()
 
@@ -128,7 +132,7 @@ class Connection:
     @property
     def due(self) -> float:
         """When `tick` wants to be called."""
-        return min(self._deadline, self._now() + CANCEL_SECONDS) if self._cancelled else self._deadline
+        return min(self._deadline, self._said_until) if self._stopping else self._deadline
 
     def begin(self, access: Sequence[str]) -> None:
         """Connect."""
@@ -142,7 +146,7 @@ class Connection:
 
     def cancel(self) -> None:
         """Stop what goes on, which takes as long as it takes; what has not begun does not begin."""
-        if self.over or self._cancelled:
+        if self.over or self._cancelled or self._final is not None:
             return
         self._cancelled = True
         if self._child is None:
@@ -160,13 +164,19 @@ class Connection:
         if self._now() >= self._deadline:
             self._overdue = self._allowed
             self._child.kill()
-        elif self._cancelled and self._phase == "running":
+        elif self._stopping and self._now() >= self._said_until:
+            self._said_until = self._now() + CANCEL_SECONDS
             self._child.say(b"cancel\n")
 
     def abandon(self) -> None:
         """End the connection, whatever that means for the target."""
-        if self._child is not None:
+        if self._child is not None and self._final is None:
             self._child.kill()
+
+    def discard(self) -> None:
+        """End it and hear no more of it."""
+        if self._child is not None:
+            self._child.discard()
 
     # -- the steps
 
@@ -219,14 +229,17 @@ class Connection:
     # -- what comes
 
     def _take_stdout(self, chunk: bytes) -> None:
-        if len(self._stdout) < MOST_STDOUT:
-            self._stdout += chunk
-        if not self._greeted:
-            _, greeting, rest = self._stdout.partition(self._greeting)
-            if greeting:
-                self._greeted = True
-                self._stdout = rest
-                self._send()
+        if self._greeted:
+            self._stdout += chunk[: MOST_STDOUT - len(self._stdout)]
+            return
+        self._stdout += chunk
+        _, greeting, rest = self._stdout.partition(self._greeting)
+        if greeting:
+            self._greeted = True
+            self._stdout = rest
+            self._send()
+        else:
+            del self._stdout[:-MOST_NOISE]
 
     def _take_stderr(self, chunk: bytes) -> None:
         self._stderr += chunk
@@ -262,10 +275,17 @@ class Connection:
         if pause is not None:
             self._rest(pause, final.detail)
         elif self._control.exists():
-            self._deadline = float("inf")
-            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+            self._close(final)
         else:
             self._conclude(final)
+
+    def _close(self, final: Invocation) -> None:
+        self._final = final
+        self._deadline = self._now() + CLOSE_SECONDS
+        try:
+            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+        except OSError:
+            self._conclude(final)  # it ends by itself, soon
 
     def _conclude(self, final: Invocation) -> None:
         self._child = None
@@ -280,6 +300,11 @@ class Connection:
         self._show(Status.PENDING, "waiting", f"{reason}; it is tried again")
 
     # -- the state
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether the target is to be told to stop."""
+        return self._cancelled and self._phase == "running" and self._final is None
 
     @property
     def _login_seconds(self) -> float:

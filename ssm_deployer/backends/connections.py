@@ -42,6 +42,8 @@ class Connections:
         self._live: set[Connection] = set()
         self._number = 0
         self._closing = False
+        self._closed = False
+        self.failure: Exception | None = None  # a bug that ended the thread: nothing more will come
         self._hands = ThreadPoolExecutor(HANDS, "access")
         self._thread = threading.Thread(target=self._work, name="connections", daemon=True)
         self._thread.start()
@@ -61,9 +63,14 @@ class Connections:
 
     def close(self) -> None:
         """End every process and the thread; may be repeated."""
-        if self._thread.is_alive():
-            self._ask(self._abandon)
-            self._thread.join()
+        if self._closed:
+            return
+        self._ask(self._abandon)
+        self._thread.join()
+        self._closed = True
+        self._selector.close()
+        os.close(self._woken)
+        os.close(self._wake)
 
     def _ask(self, step: Callable[[], object]) -> None:
         self._asked.append(step)
@@ -84,20 +91,27 @@ class Connections:
     # -- the thread
 
     def _work(self) -> None:
-        while not (self._closing and not self._live):
-            self._start_more()
-            for key, _ in self._selector.select(self._pause()):
-                if key.fd in self._selector.get_map():  # an earlier one may have ended it
-                    key.data()
-            self._tick()
-        self._hands.shutdown(cancel_futures=True)
-        self._selector.close()
-        os.close(self._woken)
-        os.close(self._wake)
+        try:
+            while not (self._closing and not self._live):
+                self._turn()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the targets must hear of it
+            self.failure = error
+            for connection in self._live:
+                connection.discard()
+        finally:
+            self._hands.shutdown(cancel_futures=True)
+
+    def _turn(self) -> None:
+        self._start_more()
+        for key, _ in self._selector.select(self._pause()):
+            if self._selector.get_map().get(key.fd) is key:  # an earlier one may have ended it, and a new file be it
+                key.data()
+        self._tick()
 
     def _pause(self) -> float | None:
         due = [connection.due for connection in self._live]
-        due += [self._waiting[0].resting_until] if self._waiting and len(self._live) < self._most else []
+        if len(self._live) < self._most:
+            due += [connection.resting_until for connection in self._waiting]
         nearest = min(due, default=float("inf"))
         return None if nearest == float("inf") else max(nearest - time.monotonic(), 0.0)
 
@@ -129,10 +143,14 @@ class Connections:
         if connection.over or self._closing:
             self._leave(connection)
             return
-        try:
-            connection.begin(access.result())
-        except DeployError as error:
-            connection.fail("NoAccess", f"{error.message}; {error.hint}" if error.hint else error.message)
+        match access.exception():
+            case None:
+                connection.begin(access.result())
+            case DeployError() as error:
+                connection.fail("NoAccess", f"{error.message}; {error.hint}" if error.hint else error.message)
+            case bug:
+                detail = f"internal error: {type(bug).__name__}: {bug}; please report it"
+                connection.fail("NoAccess", detail)
 
     def _connection(self, target: Target, errand: Errand) -> Connection:
         self._number += 1

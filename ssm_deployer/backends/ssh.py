@@ -9,9 +9,11 @@ import os
 import shutil
 import tarfile
 import tempfile
+import traceback
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import msgspec
 
@@ -24,7 +26,7 @@ from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.backends.tarball import Tarball
 from ssm_deployer.bundle import Packed, pack
-from ssm_deployer.errors import UsageError
+from ssm_deployer.errors import DeployError, UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Target
 from ssm_deployer.payload import Recipe, Source, build, execution_timeout
 
@@ -117,6 +119,8 @@ class SshBackend:
         return [handle for handle in found if handle.targets]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
+        if self._connections is not None and self._connections.failure is not None:
+            raise _internal(self._connections.failure)
         connections = self._started[handle.command]
         return [self._seen(connections[target]) for target in handle.targets]
 
@@ -196,6 +200,12 @@ class SshBackend:
             grace=self._limits.grace,
             run_as=self._limits.run_as,
         )
+
+
+def _internal(failure: Exception) -> DeployError:
+    [*_, frame] = traceback.extract_tb(failure.__traceback__)
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return DeployError(f"internal error: {type(failure).__name__}: {failure} ({where})", "please report it")
 
 
 def _source(content: bytes) -> Source:

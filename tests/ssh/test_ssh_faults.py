@@ -85,9 +85,7 @@ def test_a_key_that_the_server_does_not_know_is_named(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("transfer", ["stream", "scp"])
-def test_paths_may_have_whatever_is_special_to_ssh(
-    farm: Farm, monkeypatch: pytest.MonkeyPatch, transfer: str
-) -> None:
+def test_paths_may_have_whatever_is_special_to_ssh(farm: Farm, monkeypatch: pytest.MonkeyPatch, transfer: str) -> None:
     odd = farm.folder / """o'b #1 "q" 5%h \\ \\\\"""
     odd.mkdir()
     key = Path(shutil.copy(farm.home / ".ssh" / "id_ed25519", odd))
