@@ -294,6 +294,7 @@ def test_what_earlier_runs_left_goes_after_two_days(rig: Rig) -> None:
 # -- as whom
 
 
+@both
 def test_sudo_makes_it_root(rig: Rig) -> None:
     rig.sudo = True
     outcome = rig.run("#!/bin/sh\nid -u; echo $HOME $USER; env | grep -c SUDO\n", files={"a": b""})
