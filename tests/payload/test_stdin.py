@@ -169,7 +169,7 @@ def test_a_cancel_ends_the_whole_tree_and_is_reported(rig: Rig) -> None:
     assert (outcome.code, record.outcome, record.signal, record.code) == (130, "cancelled", 9, 137)
     assert (outcome.extract, outcome.errors) == ("early\n", "error\n")
     assert (record.stdout_bytes, len(record.stdout_sha256)) == (6, 16)
-    assert outcome.seconds < 10
+    assert outcome.seconds < 30
     assert rig.settle() == []
 
 
@@ -187,7 +187,7 @@ def test_a_cancel_before_the_script_ends_it_as_it_starts(rig: Rig) -> None:
     started.channel.close()
     outcome = rig.finish(started)
     assert (outcome.record.outcome, outcome.code) == ("cancelled", 130)
-    assert outcome.seconds < 5
+    assert outcome.seconds < 30
 
 
 def test_other_words_mean_nothing(rig: Rig) -> None:
