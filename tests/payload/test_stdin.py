@@ -176,7 +176,7 @@ def test_a_cancel_ends_the_whole_tree_and_is_reported(rig: Rig) -> None:
     assert (outcome.code, record.outcome, record.signal, record.code) == (130, "cancelled", 9, 137)
     assert (outcome.extract, outcome.errors) == ("early\n", "error\n")
     assert (record.stdout_bytes, len(record.stdout_sha256)) == (6, 16)
-    assert outcome.seconds < 100  # far below its own deadline
+    assert outcome.seconds < 30
     assert rig.settle() == []
 
 
@@ -194,7 +194,7 @@ def test_a_cancel_before_the_script_ends_it_as_it_starts(rig: Rig) -> None:
     started.channel.close()
     outcome = rig.finish(started)
     assert (outcome.record.outcome, outcome.code) == ("cancelled", 130)
-    assert outcome.seconds < 5
+    assert outcome.seconds < 30
 
 
 def test_other_words_mean_nothing(rig: Rig) -> None:
@@ -301,6 +301,7 @@ def test_what_earlier_runs_left_goes_after_two_days(rig: Rig) -> None:
 # -- as whom
 
 
+@both
 def test_sudo_makes_it_root(rig: Rig) -> None:
     rig.sudo = True
     outcome = rig.run("#!/bin/sh\nid -u; echo $HOME $USER; env | grep -c SUDO\n", files={"a": b""})
