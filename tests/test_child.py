@@ -135,13 +135,13 @@ class Full(Loop):
 
 
 def test_one_that_cannot_be_watched_is_no_more() -> None:
-    loop, before = Full(), len(os.listdir("/proc/self/fd"))
+    loop, before = Full(), len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(OSError, match="no room"):
         loop.start("sleep 1000")
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert loop.selector.get_map() == {}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_one_whose_content_cannot_be_read_is_ended(loop: Loop, file: int) -> None:
