@@ -3,7 +3,6 @@
 import os
 import resource
 import selectors
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -43,10 +42,10 @@ class Connections:
         self._number = 0
         self._closing = False
         self._closed = False
-        self.failure: Exception | None = None  # a bug that ended the thread: nothing more will come
         self._hands = ThreadPoolExecutor(HANDS, "access")
-        self._thread = threading.Thread(target=self._work, name="connections", daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1, "connections")
+        self._working = self._thread.submit(self._work)
+        self._working.add_done_callback(lambda _: on_change())
 
     # -- for other threads
 
@@ -61,12 +60,17 @@ class Connections:
         for connection in connections:
             self._ask(connection.cancel)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """The bug that ended the thread, if one did: nothing more will come."""
+        return self._working.exception() if self._working.done() else None
+
     def close(self) -> None:
         """End every process and the thread; may be repeated."""
         if self._closed:
             return
         self._ask(self._abandon)
-        self._thread.join()
+        self._thread.shutdown()
         self._closed = True
         self._selector.close()
         os.close(self._woken)
@@ -94,11 +98,9 @@ class Connections:
         try:
             while not (self._closing and not self._live):
                 self._turn()
-        except Exception as error:  # noqa: BLE001 - whoever waits for the targets must hear of it
-            self.failure = error
+        finally:  # nothing is live here, unless a bug has ended this
             for connection in self._live:
                 connection.discard()
-        finally:
             self._hands.shutdown(cancel_futures=True)
 
     def _turn(self) -> None:

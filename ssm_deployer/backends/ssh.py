@@ -119,8 +119,9 @@ class SshBackend:
         return [handle for handle in found if handle.targets]
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:  # noqa: D102
-        if self._connections is not None and self._connections.failure is not None:
-            raise _internal(self._connections.failure)
+        failure = self._connections.failure if self._connections is not None else None
+        if failure is not None:
+            raise _internal(failure)
         connections = self._started[handle.command]
         return [self._seen(connections[target]) for target in handle.targets]
 
@@ -202,7 +203,7 @@ class SshBackend:
         )
 
 
-def _internal(failure: Exception) -> DeployError:
+def _internal(failure: BaseException) -> DeployError:
     [*_, frame] = traceback.extract_tb(failure.__traceback__)
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     return DeployError(f"internal error: {type(failure).__name__}: {failure} ({where})", "please report it")
