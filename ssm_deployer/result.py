@@ -82,6 +82,6 @@ def parse(stdout: str, run_id: str) -> tuple[Record | None, str]:
         return None, stdout
     try:
         record = msgspec.json.decode(line.removeprefix(MARK), type=Record)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None, stdout
     return (record, extract) if record.run == run_id and record.format == FORMAT else (None, stdout)

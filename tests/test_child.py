@@ -125,6 +125,10 @@ def test_a_program_that_is_not_there_is_an_os_error(loop: Loop) -> None:
         Child(["/no/such/ssh"], loop, on_stdout=loop._out, on_stderr=loop._err, on_end=loop.ended.append)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 class Full(Loop):
     """Cannot take a third file."""
 
@@ -135,13 +139,13 @@ class Full(Loop):
 
 
 def test_one_that_cannot_be_watched_is_no_more() -> None:
-    loop, before = Full(), len(list(Path("/proc/self/fd").iterdir()))
+    loop, before = Full(), open_files()
     with pytest.raises(OSError, match="no room"):
         loop.start("sleep 1000")
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert loop.selector.get_map() == {}
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files() == before
 
 
 def test_one_whose_content_cannot_be_read_is_ended(loop: Loop, file: int) -> None:

@@ -37,6 +37,7 @@ def test_the_first_line_is_the_record_and_the_rest_the_extract() -> None:
         MARK + "null\n",
         MARK + "\udcff\n",
         MARK + "{}\n",
+        MARK + '{"x":' + 9999 * "[" + 9999 * "]" + "}\n",
     ],
 )
 def test_anything_else_is_none_and_stays_whole(stdout: str) -> None:

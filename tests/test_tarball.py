@@ -57,10 +57,10 @@ def test_packing_that_is_ended_stops_at_its_next_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2**21])
 def test_a_full_disk_is_told_in_one_line(size: int) -> None:
     with pytest.raises(DeployError, match=r"cannot write /dev/full: No space left on device"):
-        write(Path("/dev/full"), b"x" * size)
+        _write(Path("/dev/full"), b"x" * size)
 
 
-def write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     with Tarball(path) as tar:
         tar.add("script", content)
         tar.finish()

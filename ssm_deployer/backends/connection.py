@@ -107,7 +107,7 @@ class Connection:
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
         self._said_until = 0.0  # when the word to stop is said again
-        self._final: Invocation | None = None  # how it ended, while a shared connection is being closed
+        self._final: Invocation | None = None  # how it ended, while it is tidied up after
         self._child: Child | None = None
         self._reset()
 
@@ -274,22 +274,34 @@ class Connection:
         final = verdict(self.target, self.errand.command, sight, self.errand.run_id)
         if pause is not None:
             self._rest(pause, final.detail)
-        elif self._control.exists():
-            self._close(final)
-        else:
-            self._conclude(final)
-
-    def _close(self, final: Invocation) -> None:
+            return
         self._final = final
+        if not self._control.exists():
+            self._conclude()
+        elif sight.phase == "running":
+            self._close()
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        """Remove what was copied: nothing will run that would do it."""
+        command = openssh.ssh(self.errand.login, self.target, self._access, self._log, self._control)
+        self._tidy([*command, f"rm -f {self.errand.copied_name}"], self._close)
+
+    def _close(self) -> None:
+        self._tidy(openssh.close(self.target, self._control), self._conclude)
+
+    def _tidy(self, command: Sequence[str], then: Callable[[], None]) -> None:
         self._deadline = self._now() + CLOSE_SECONDS
         try:
-            self._spawn(openssh.close(self.target, self._control), lambda _: self._conclude(final))
+            self._child = Child(command, self._watch, on_stdout=_unheard, on_stderr=_unheard, on_end=lambda _: then())
         except OSError:
-            self._conclude(final)  # it ends by itself, soon
+            then()  # what cannot be done is done by time
 
-    def _conclude(self, final: Invocation) -> None:
+    def _conclude(self) -> None:
+        assert self._final is not None  # noqa: S101 - who comes here has one
         self._child = None
-        self.invocation = final
+        self.invocation = self._final
         self._stdout.clear()
         self._stderr.clear()
         self._on_change()
@@ -333,3 +345,7 @@ class Connection:
             return ""
         self._log.unlink()
         return text
+
+
+def _unheard(_: bytes) -> None:
+    """What is said when the verdict stands."""

@@ -205,6 +205,8 @@ def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
         return "CutOff", Status.UNREACHED, said
     if cause is not None:
         return cause.word, Status.UNREACHED, _detail(cause, target, sight)
+    if sight.phase == "copying":
+        return "CutOff", Status.UNREACHED, f"the connection was lost while the files were copied ({_ending(sight)})"
     if _authenticated(sight):
         said = f"it ran something else than it was asked to ({_ending(sight)}): a ForceCommand, or no usual shell"
         return "NoShell", Status.UNREACHED, said
