@@ -24,12 +24,12 @@ bench: $(VENV)/dev
 	-tests/system-packages pigz:pigz
 	PYTHONPATH=tests ROUNDS=$(ROUNDS) ONLY=$(ONLY) $(BIN)/python -m benchmarks
 
-# `make bench-ssh N=1,5 ROUNDS=1 ONLY=hand-gzip,ssm-deploy`: so many targets, so often, these contestants. What cannot be
-# installed is told as missing in the table.
+# `make bench-ssh N=1,5 ROUNDS=1 ONLY=hand-gzip,ssm-deploy`: so many targets, so often, these contestants; BUDGET is how
+# many seconds one table may take, WIDTH how many connections all have. What cannot be installed is told as missing.
 bench-ssh: $(VENV)/dev
 	-tests/system-packages parallel-ssh:pssh clush:clustershell
 	-$(MAKE) $(RIVALS)/installed
-	PYTHONPATH=tests N=$(N) ROUNDS=$(ROUNDS) ONLY=$(ONLY) WIDTH=$(WIDTH) $(BIN)/python -m benchmarks.ssh
+	PYTHONPATH=tests N=$(N) ROUNDS=$(ROUNDS) ONLY=$(ONLY) WIDTH=$(WIDTH) BUDGET=$(BUDGET) $(BIN)/python -m benchmarks.ssh
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

@@ -26,7 +26,7 @@ def main() -> None:
         raise SystemExit(f"no such contestant or part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.split(",")[0]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), {ssh}, Python {platform.python_version()}"
-    print(f"{rounds} rounds on {machine}; {comparison.limits()}.")
+    print(f"At most {rounds} rounds on {machine}; {comparison.limits()}.")
     for number in numbers:
         for line in _compared(number, only, rounds):
             print(line, flush=True)
@@ -42,7 +42,8 @@ def _compared(number: int, only: Collection[str], rounds: int) -> Iterator[str]:
             what = f"{payload.name}, {number} target{'' if number == 1 else 's'}"
             print(f"measuring {what} …", file=sys.stderr)
             entries = comparison.compare(field, ground, ground.job(payload), rounds)
-            yield from ("", f"### {what}", "", *comparison.lines(field, entries, rounds))
+            title = f"### {what} ({comparison.rounds(entries)} rounds)"
+            yield from ("", title, "", *comparison.lines(field, entries))
 
 
 def _alone(only: Collection[str], rounds: int) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """All contestants against each other, round by round, and the table of what that came to."""
 
+import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +16,7 @@ from benchmarks.ssh.turn import LIMIT, Outcome, take
 from benchmarks.ssh.usage import Usage
 
 SLOW = 20.0  # seconds; who takes longer takes part in one round
+BUDGET = float(os.environ.get("BUDGET") or 240)  # seconds that the rounds of one table may take, but for the first
 HEAD = ("contestant", "key exchange", "by the clock", "CPU of the client", "clock, times ours", "CPU, times ours", "")
 
 
@@ -49,25 +52,35 @@ class Entry:
         return table.spread(Spread.of([getattr(a, kind) / getattr(b, kind) for a, b in pairs]), times)
 
 
-def compare(field: Sequence[Contestant], ground: Ground, job: Job, rounds: int) -> list[Entry]:
+def compare(field: Sequence[Contestant], ground: Ground, job: Job, most: int) -> list[Entry]:
+    """Let all take turns for the `most` rounds, or as many as fit into the time for one table, one at the least."""
     entries = [
         Entry(each, exchange)
         for each in field
         if each.there()
         for exchange in (EXCHANGES if each.openssh else ["default"])
     ]
-    interleaved(
-        {f"{each.contestant.name} {each.exchange}": partial(each.turn, ground, job) for each in entries}, rounds
-    )
+    turns = {f"{each.contestant.name} {each.exchange}": partial(each.turn, ground, job) for each in entries}
+    begin, taken = time.monotonic(), 0.0
+    for _ in range(most):
+        if time.monotonic() - begin + taken > BUDGET:
+            break
+        since = time.monotonic()
+        interleaved(turns, 1)
+        taken = time.monotonic() - since
     return entries
 
 
-def lines(field: Sequence[Contestant], entries: Sequence[Entry], rounds: int) -> Iterator[str]:
+def rounds(entries: Sequence[Entry]) -> int:
+    return max((len(each.taken) for each in entries), default=0)
+
+
+def lines(field: Sequence[Contestant], entries: Sequence[Entry]) -> Iterator[str]:
     absent = [(each.words, "", "", "", "", "", "not installed") for each in field if not each.there()]
-    return table.grid([HEAD, *(_cells(each, entries, rounds) for each in entries), *absent])
+    return table.grid([HEAD, *(_cells(each, entries) for each in entries), *absent])
 
 
-def _cells(entry: Entry, entries: Sequence[Entry], rounds: int) -> tuple[str, ...]:
+def _cells(entry: Entry, entries: Sequence[Entry]) -> tuple[str, ...]:
     exchange = entry.exchange if entry.contestant.openssh else "its own"
     if entry.wrong:
         return (entry.contestant.words, exchange, "", "", "", "", f"failed: {entry.wrong}")
@@ -75,7 +88,7 @@ def _cells(entry: Entry, entries: Sequence[Entry], rounds: int) -> tuple[str, ..
     notes = [f"{entry.contestant.width} at once"]
     if entry.contestant.by_hand and entry is _best(entry.exchange, entries):
         notes.append("the best by hand")
-    if len(entry.taken) < rounds:
+    if len(entry.taken) < rounds(entries):
         notes.append("1 round")
     if left := max(each.left for each in entry.taken):
         notes.append(f"leaves {left} processes, ended by us")
@@ -89,4 +102,6 @@ def _best(exchange: str, entries: Sequence[Entry]) -> Entry | None:
 
 
 def limits() -> str:
-    return f"a turn may take {LIMIT:.0f} s; who takes more than {SLOW:.0f} s has one round"
+    return (
+        f"{BUDGET:.0f} s for the rounds of a table, {LIMIT:.0f} s for a turn; who takes more than {SLOW:.0f} s has one"
+    )

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import run
+from benchmarks.measure import ROOT
 from benchmarks.ssh.field import PROGRAM, PYTHON, Contestant
 from benchmarks.ssh.ground import Ground
 from benchmarks.ssh.job import ARCHIVE, PLACED, STREAMED, STREAMED_GZIP, Job
@@ -38,15 +40,19 @@ def take(
     report = ground.folder / "usage.json"
     with (out / "said").open("wb") as said:
         command = [*MEASURER, str(report), str(limit), str(look), *contestant.command]
-        run(command, env=_environment(contestant, ground, job, exchange), stdout=said, stderr=said)
-    usage = Usage(**json.loads(report.read_text()))
-    usage.look = Look(**vars(usage)["look"])
+        environment = _environment(contestant, ground, job, exchange)
+        measurer = subprocess.run(command, cwd=ROOT, env=environment, stdout=said, stderr=said, check=False)
+    if measurer.returncode:  # somebody else's doing: it is no figure, and no reason to lose those of the others
+        usage = Usage(code=measurer.returncode)
+    else:
+        usage = Usage(**json.loads(report.read_text()))
+        usage.look = Look(**vars(usage)["look"])
     wrong = _wrong(usage, ground, job, out)
     if wrong:
         ground.tidy()
-        shutil.rmtree(failed := Path(f"/var/tmp/bench-ssh-{contestant.name}"), ignore_errors=True)
-        shutil.copytree(out, failed)
-        print(f"{contestant.words}: {wrong}; what it said is in {failed}", file=sys.stderr)
+        kept = Path(tempfile.mkdtemp(prefix=f"bench-ssh-{contestant.name}-"))
+        shutil.copytree(out, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock", "cp", "bundle"))
+        print(f"{contestant.words}: {wrong}; what it said is in {kept}", file=sys.stderr)
     shutil.rmtree(out)
     return Outcome(usage, wrong)
 

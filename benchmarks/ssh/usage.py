@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MEMORY = 10  # one look in so many is at memory, which costs the most
 PATIENCE = 5.0  # seconds that what is left has after SIGTERM
 
@@ -54,7 +54,6 @@ class Usage:
 
 
 def measure(command: list[str], limit: float, pause: float) -> Usage:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     usage = Usage()
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -149,8 +148,19 @@ def _opened(pid: int) -> int:
     return 0
 
 
+def leave(*_: object) -> None:
+    """What was started does not outlive the benchmark, should that be ended."""
+    end(signal.SIGKILL)
+    sys.exit("interrupted")
+
+
 def main() -> None:
     report, limit, pause, *command = sys.argv[1:]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     Path(report).write_text(json.dumps(asdict(measure(command, float(limit), float(pause)))))
 
 
