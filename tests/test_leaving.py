@@ -71,7 +71,7 @@ def test_who_leaves_ssh_is_told_that_the_script_runs_on_and_of_no_command_of_aws
     run = run_of(plan(ssm=()), *by_ssh("ssh:web1", "ssh:db1"), change(succeeded("ssh:db1")))
     assert list(left_at_once(run, "aws")) == [
         "left at once: 1 of 2 targets may still run the script",
-        "  by SSH: the script runs on to its end on 1 target; the connection is closed",
+        "  by SSH: the script runs on to its end on 1 target, and nobody hears how it ends",
     ]
 
 
@@ -81,7 +81,7 @@ def test_who_leaves_both_is_told_of_both() -> None:
         "left at once: 3 of 3 targets may still run the script",
         SHOW,
         STOP,
-        "  by SSH: the script runs on to its end on 2 targets; the connection is closed",
+        "  by SSH: the script runs on to its end on 2 targets, and nobody hears how it ends",
     ]
 
 
@@ -90,7 +90,7 @@ def test_a_request_without_an_answer_has_a_comment_at_ssm_alone() -> None:
     assert comment in list(left_at_once(run_of(plan(), SendIntended(time=1, targets=("i-1",))), "aws"))
     told = list(left_at_once(run_of(plan(), SendIntended(time=1, targets=("ssh:web1",))), "aws"))
     assert comment not in told
-    assert told[1:] == ["  by SSH: the script runs on to its end on 1 target; the connection is closed"]
+    assert told[1:] == ["  by SSH: the script runs on to its end on 1 target, and nobody hears how it ends"]
 
 
 def test_who_leaves_before_anything_was_sent_is_told_of_nothing_that_runs() -> None:
@@ -121,5 +121,5 @@ def test_after_an_end_in_the_middle_of_ssh_it_is_told_that_the_script_runs_on() 
     ended = (change(UNKNOWN), change(succeeded("ssh:db1")))
     assert list(aftermath(run_of(plan(ssm=()), *by_ssh("ssh:web1", "ssh:db1"), *ended, ABORTED), "aws")) == [
         "  try: first find out what became of it, and run again only then",
-        "  by SSH: the script runs on to its end on 1 target; the connection is closed",
+        "  by SSH: the script runs on to its end on 1 target, and nobody hears how it ends",
     ]

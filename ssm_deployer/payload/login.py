@@ -49,8 +49,9 @@ def login_command(run_id: str, environment: Mapping[str, str], *, sudo: bool = F
     ]
     if content:
         words.append(f'"SSM_DEPLOY_CONTENT=$HOME/{valid(_CONTENT, content, "name of the content")}"')
-    become = "sudo -n " if sudo else ""
-    outer = f'{_SYSTEM}; exec {become}/usr/bin/env -i {" ".join(words)} /bin/sh -c "$0"'
+    # What sudo complains of is read by the client.
+    speak, become = ("export LC_ALL=C; ", "sudo -n ") if sudo else ("", "")
+    outer = f'{_SYSTEM}; {speak}exec {become}/usr/bin/env -i {" ".join(words)} /bin/sh -c "$0"'
     return f"exec /bin/sh -c '{outer}' '{_INNER.format(greeting=greeting(run_id))}'"
 
 

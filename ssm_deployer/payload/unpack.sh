@@ -18,7 +18,10 @@ digest() {
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
 unpack() {
-  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+  note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1)
+  set -- $?
+  if [ "$1" != 0 ]; then
+    note="exit $1 $note"
     ! cramped || refuse no-place "$work: full while unpacking"
     refuse unpack "$note"
   fi

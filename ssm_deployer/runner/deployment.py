@@ -23,7 +23,7 @@ READS = 40  # extracts fetched at the end at the most: nobody reads more on one 
 CLEAN_ATTEMPTS = 3
 
 
-def deploy(plan: Plan, backends: Mapping[str, Backend], clock: Clock, stop: Stop) -> Iterator[Event]:
+def deploy(plan: Plan, backends: Mapping[str, Backend], clock: Clock, stop: Stop) -> Generator[Event, None, None]:
     """Carry out `plan` and tell what happens, from `run-started` to `run-finished` or `run-aborted`.
 
     `backends` has one for each `Target.via` of the plan.
@@ -36,7 +36,7 @@ class _Deployment:
         self._course = course
         self._cleaned = False
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         try:
             yield from self._course.told(self._steps())
         finally:

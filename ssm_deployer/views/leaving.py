@@ -55,7 +55,7 @@ def _by_ssh(run: Run) -> Iterator[str]:
     reached = [target for target in run.invocations if target in run.sent_at or target in run.intended]
     still = [target for target in reached if ways[target] == "ssh" and not _ended(run, target)]
     if still:
-        yield f"  by SSH: the script runs on to its end on {count(len(still), 'target')}; the connection is closed"
+        yield f"  by SSH: the script runs on to its end on {count(len(still), 'target')}, and nobody hears how it ends"
 
 
 def _ended(run: Run, target: str) -> bool:

@@ -282,11 +282,12 @@ attend() {
 retire() {
   user=$(own_name)
   home=$(home_of "$user")
+  # The home last: many machines may share it, and each has a lock of its own.
   shelf=.ssm-deploy-$uid own_roots='/var/tmp'
   # A name that needs no quoting anywhere is part of being usable.
   case $home in
   *[!A-Za-z0-9/._,+@:~-]*) ;;
-  /?*) own_roots="$home $own_roots" ;;
+  /?*) own_roots="$own_roots $home" ;;
   esac
   SSM_DEPLOY_STATE_DIR=${SSM_DEPLOY_STATE_DIR:-$own_roots}
   # To be who one is takes no root.
@@ -371,7 +372,10 @@ digest() {
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
 unpack() {
-  if ! note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1); then
+  note=$(tar -xzpof "$work/bundle" -C "$work/files" 2>&1)
+  set -- $?
+  if [ "$1" != 0 ]; then
+    note="exit $1 $note"
     ! cramped || refuse no-place "$work: full while unpacking"
     refuse unpack "$note"
   fi

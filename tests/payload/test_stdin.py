@@ -341,21 +341,22 @@ def test_who_is_not_root_runs_it_as_itself(nobody: Rig) -> None:
     assert (outcome.extract, outcome.errors, outcome.code) == (expected, "", 3)
 
 
-def test_the_locks_of_who_is_not_root_are_in_its_home(nobody: Rig) -> None:
+def test_the_locks_of_who_is_not_root_are_the_machines_own(nobody: Rig) -> None:
+    """A home may be shared by many machines."""
     text = build(nobody.recipe(f"#!/bin/sh\necho ran >>{nobody.tmp}/count\n"))
     assert nobody.execute(text).code == 0
     refused(nobody.execute(text), "duplicate")
     assert (nobody.tmp / "count").read_text() == "ran\n"
-    assert [path.name for path in (nobody.root / "home").iterdir()] == [".ssm-deploy-65534"]
-    assert list((nobody.root / "var-tmp").iterdir()) == []
+    assert [path.name for path in (nobody.root / "var-tmp").iterdir()] == [".ssm-deploy-65534"]
+    assert list((nobody.root / "home").iterdir()) == []
 
 
-def test_without_a_home_the_locks_are_where_anybody_may_write(nobody: Rig) -> None:
-    (nobody.root / "home").chmod(0o500)
+def test_where_nothing_else_may_be_written_they_are_in_its_home(nobody: Rig) -> None:
+    (nobody.root / "var-tmp").chmod(0o500)
     text = build(nobody.recipe("#!/bin/sh\n"))
     assert nobody.execute(text).code == 0
     refused(nobody.execute(text), "duplicate")
-    assert [path.name for path in (nobody.root / "var-tmp").iterdir()] == [".ssm-deploy-65534"]
+    assert [path.name for path in (nobody.root / "home").iterdir()] == [".ssm-deploy-65534"]
 
 
 def test_a_place_for_locks_that_is_another_users_is_not_used(nobody: Rig) -> None:
