@@ -525,7 +525,7 @@ def test_a_reader_that_goes_away_leaves_nothing_staged(stage: Stage) -> None:
         if isinstance(event, Sent):
             break
     assert stage.backend.staged
-    events.close()  # type: ignore[attr-defined]  # deploy is a generator
+    events.close()
     assert not stage.backend.staged
 
 

@@ -44,12 +44,11 @@ def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) ->
 
     with unbroken(), Interrupts(leave) as interrupts:
         view = _view(screen, output, interrupts)
-        with view:
-            # Closed here if the view fails: what wakes the clock must have ended before the clock has.
-            with closing(deploy(plan, backends, interrupts, interrupts)) as events:
-                for event in events:
-                    runs[:] = [_after(runs, event)]
-                    view.show(event, runs[0])
+        # Closed here if the view fails: what wakes the clock must have ended before the clock has.
+        with view, closing(deploy(plan, backends, interrupts, interrupts)) as events:
+            for event in events:
+                runs[:] = [_after(runs, event)]
+                view.show(event, runs[0])
         run = runs[0]
         for line in report(run) if output != "json" else ():
             screen.print(line)
