@@ -65,7 +65,7 @@ def _script(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def _by_hand(how: str, words: str) -> Contestant:
-    return Contestant(f"hand-{how}", words, _script("by_hand.sh", how), 16, _installed("xargs"), by_hand=True)
+    return Contestant(f"hand-{how}", words, _script("by_hand.sh", how), 32, _installed("xargs"), by_hand=True)
 
 
 def _library(name: str, words: str, module: str, width: int) -> Contestant:
@@ -78,10 +78,10 @@ FIELD = (
     _by_hand("each", "tar made per target, to ssh, xargs -P"),
     _by_hand("once", "tar made once, ssh < file, xargs -P"),
     _by_hand("gzip", "tar.gz made once, ssh < file, xargs -P"),
-    Contestant("pssh", "parallel-ssh -I (pssh)", _script("by_pssh.sh"), 16, _installed("parallel-ssh")),
-    Contestant("clush", "clush, archive on stdin", _script("by_clush.sh", "stdin"), 16, _installed("clush")),
-    Contestant("clush-copy", "clush --copy, then clush", _script("by_clush.sh", "copy"), 16, _installed("clush")),
-    Contestant("master", "ControlMaster, scp, ssh, xargs -P", _script("by_scp.sh", "master"), 16, _installed("scp")),
+    Contestant("pssh", "parallel-ssh -I (pssh)", _script("by_pssh.sh"), 32, _installed("parallel-ssh")),
+    Contestant("clush", "clush, archive on stdin", _script("by_clush.sh", "stdin"), 100, _installed("clush")),
+    Contestant("clush-copy", "clush --copy, then clush", _script("by_clush.sh", "copy"), 32, _installed("clush")),
+    Contestant("master", "ControlMaster, scp, ssh, xargs -P", _script("by_scp.sh", "master"), 32, _installed("scp")),
     Contestant("scp", "scp, then ssh, xargs -P", _script("by_scp.sh", "plain"), 16, _installed("scp")),
     Contestant("ansible", "Ansible", _script("by_ansible.sh"), 100, _importable("ansible")),
     _library("fabric", "Fabric's ThreadingGroup", "fabric", 100),
