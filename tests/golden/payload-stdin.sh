@@ -332,12 +332,18 @@ resume() { false; }
 ask_reboot() { detail='exit 194 without a reboot: only the SSM agent sees to that'; }
 
 # receive: have $work/script and what else there is. dd takes what it was told and not a byte more, whoever made it, and
-# says how much that was; and tar reads on beyond the end of its archive, so that dd can write it all.
+# says how much that was; and what follows the end of the archive, tar need not read, so something else does: dd must be
+# able to write it all.
 receive() {
   # shellcheck disable=SC3040 # for ksh, which without it waits for the last of a pipe alone
   [ -z "${KSH_VERSION:-}" ] || command set -o pipefail
   sent=
-  dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | tar -xof - -C "$work" 2>"$work/note"
+  dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | (
+    tar -xof - -C "$work" 2>"$work/note"
+    set -- $?
+    cat >/dev/null
+    exit "$1"
+  )
   unpacked=$?
   read -r sent _ <"$work/sent"
   if [ "$unpacked$sent" != "0$blocks+0" ]; then

@@ -185,6 +185,7 @@ class Rig:
     content: bytes = b""
     limit: int | None = None
     mode: int = 0o600
+    padding: int = 0
     shell: str = "/bin/sh"
     path: str = "/usr/bin:/bin"
     standard_places: str = STANDARD_PLACES
@@ -229,7 +230,7 @@ class Rig:
 
     def pack(self, given: Mapping[str, bytes]) -> dict[str, Any]:
         """Keep the content for the next start."""
-        self.content = members(given, self.mode)
+        self.content = members(given, self.mode) + bytes(self.padding)
         sources: dict[str, Any] = {name: Source("", "", len(content)) for name, content in given.items()}
         return sources | {"streamed": len(self.content), "bundle_digest": "ab" * 32 if "bundle" in given else ""}
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_much_content_arrives(rig: Rig) -> None:
     data = os.urandom(9_000_001)
     outcome = rig.run("#!/bin/sh\nwc -c <data; sha256sum <data\n", files={"data": data})
     assert outcome.extract == f"{len(data)}\n{hashlib.sha256(data).hexdigest()}  -\n"
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh", "ksh93", "mksh", "yash", "zsh"])
+def test_padding_that_tar_does_not_read_is_part_of_the_content(rig: Rig, tmp_path: Path, shell: str) -> None:
+    program, *_ = shell.split()
+    rig.shell = str(tmp_path / "sh")
+    (tmp_path / "sh").symlink_to(shutil.which(program) or program)
+    rig.padding = 1 << 20
+    outcome = rig.run(SCRIPT, files={"file": b"content\n"}, args=["one"])
+    assert (outcome.record.outcome, outcome.code, outcome.extract) == ("exited", 3, "out one\ncontent\n")
 
 
 def test_what_follows_the_content_is_left_alone(rig: Rig) -> None:
