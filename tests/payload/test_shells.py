@@ -115,6 +115,7 @@ def test_cancel(rig: Rig) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+@pytest.mark.fetched
 def test_duplicates_and_reboot(rig: Rig) -> None:
     text = build(rig.recipe("#!/bin/sh\necho leg $SSM_DEPLOY_RESUMED\n[ $SSM_DEPLOY_RESUMED = 1 ] || exit 194\n"))
     first = rig.execute(text)
