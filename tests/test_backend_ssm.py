@@ -8,8 +8,8 @@ from backend_contract import BackendContract, MakeBackend
 
 from ssm_deployer import payload
 from ssm_deployer.aws import Aws
-from ssm_deployer.backends.content import Content, Limits
-from ssm_deployer.backends.ssm import BUNDLE, SCRIPT, SsmBackend
+from ssm_deployer.backends.content import BUNDLE, SCRIPT, Content, Limits
+from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.bundle import scan
 from ssm_deployer.cli.upload_script import new_run_id
 from ssm_deployer.errors import BadTarget

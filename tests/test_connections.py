@@ -11,9 +11,10 @@ import pytest
 
 from ssm_deployer import payload
 from ssm_deployer.backends.access import Plain
-from ssm_deployer.backends.connection import Connection, Errand
+from ssm_deployer.backends.connection import Connection
 from ssm_deployer.backends.connections import Connections
 from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.ssh import SshBackend
 from ssm_deployer.errors import DeployError

@@ -1,5 +1,6 @@
 """What is made of what a connection showed. The sentences are those that OpenSSH 9.2 was seen to write."""
 
+import msgspec
 import pytest
 from fakes import RUN_ID
 
@@ -107,6 +108,12 @@ def test_a_refused_login_names_the_user_and_each_key_that_was_tried() -> None:
 
 def test_a_refused_login_without_any_key_says_so() -> None:
     assert "no key to offer" in judged(log="deploy@web1: Permission denied (publickey).\r\n", exit_code=255).detail
+
+
+def test_the_command_that_removes_a_key_names_the_machine_as_known_hosts_does() -> None:
+    usual = msgspec.structs.replace(TARGET, port=22)
+    seen = verdict(usual, "the command", Sight(phase="connecting", log=CHANGED), RUN_ID)
+    assert seen.detail.endswith("ssh-keygen -R web1")
 
 
 def test_what_the_jump_host_says_counts_too() -> None:

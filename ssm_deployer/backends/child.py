@@ -31,8 +31,8 @@ class Content:
         self._size = size
         self._offset = 0
 
-    def pass_on(self, pipe: int) -> bool:
-        """Write as much as the pipe takes; returns whether that was the last of it.
+    def pass_on(self, pipe: int) -> None:
+        """Write all that is left.
 
         Raises:
             BlockingIOError: the pipe is full.
@@ -45,7 +45,6 @@ class Content:
             if not passed:
                 raise OSError("the staged content has become shorter")
             self._offset += passed
-        return True
 
 
 class Child:
@@ -101,19 +100,17 @@ class Child:
         """Write `content` as fast as it is taken, then call `on_fed`; its standard input stays open."""
 
         def ready() -> None:
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    content.pass_on(self._stdin)
-                except BlockingIOError:
-                    raise
-                except BrokenPipeError:
-                    self._watch.forget(self._stdin)  # it has ended, which is told by itself
-                except OSError:  # what it needs cannot be read
-                    self._watch.forget(self._stdin)
+            try:
+                content.pass_on(self._stdin)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._watch.forget(self._stdin)
+                if not isinstance(error, BrokenPipeError):  # that it has ended is told by itself; else it lacks content
                     self.kill()
-                else:
-                    self._watch.forget(self._stdin)
-                    on_fed()
+                return
+            self._watch.forget(self._stdin)
+            on_fed()
 
         self._watch.watch(self._stdin, selectors.EVENT_WRITE, ready)
 

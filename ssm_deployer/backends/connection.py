@@ -7,19 +7,14 @@ be tried again. From the moment at which all content is on its way, only the tar
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-
-import msgspec
 
 from ssm_deployer import payload
 from ssm_deployer.backends import openssh
 from ssm_deployer.backends.child import Child, Content, Watch
-from ssm_deployer.backends.content import Limits
-from ssm_deployer.backends.openssh import Login
+from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
 from ssm_deployer.model import Invocation, Status, Target
 
-LOGIN_SECONDS = 30.0  # for keys, accounts and profile files, once the connection stands
 CLOSE_SECONDS = 10.0  # for ssh to end the connection that others went through
 CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
 RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
@@ -34,42 +29,6 @@ _STATUSES = {
     "sending": Status.SENT,
     "running": Status.RUNNING,
 }
-
-
-class Errand(msgspec.Struct, frozen=True, kw_only=True):
-    """What all connections of one command have in common.
-
-    Attributes:
-        command: the id of the command.
-        run_id: whose record counts.
-        line: the payload as the target's shell reads it.
-        content: a file, open for reading, that follows the line, or is copied before.
-        content_path: where it is.
-        content_size: of the file.
-        login: what the user wants.
-        limits: what the payload may do, in seconds.
-        folder: for logs and sockets, this user's alone.
-    """
-
-    command: str
-    run_id: str
-    line: bytes
-    content: int
-    content_path: Path
-    content_size: int
-    login: Login
-    limits: Limits
-    folder: Path
-
-    @property
-    def by_scp(self) -> bool:
-        """Whether the content is copied before."""
-        return self.login.transfer == "scp"
-
-    @property
-    def copied_name(self) -> str:
-        """What the content is called in the login user's home."""
-        return f".ssm-deploy-{self.run_id}"
 
 
 class Connection:
@@ -189,7 +148,7 @@ class Connection:
             self.fail("NoClient", f"{error.filename or 'ssh'} cannot be started: {error.strerror}")
 
     def _connect(self) -> None:
-        self._enter("connecting", self._login_seconds)
+        self._enter("connecting", self.errand.login.patience)
         login = self.errand.login
         self._spawn(openssh.master(login, self.target, self._access, self._log, self._control), self._stepped)
 
@@ -200,20 +159,10 @@ class Connection:
         self._spawn(command, self._stepped)
 
     def _run(self) -> None:
-        self._enter("connecting", self._login_seconds)
+        self._enter("connecting", self.errand.login.patience)
         control = self._control if self.errand.by_scp else None
         command = openssh.ssh(self.errand.login, self.target, self._access, self._log, control)
-        self._spawn([*command, self._command()], self._ended)
-
-    def _command(self) -> str:
-        errand = self.errand
-        environment = {
-            "SSM_COMMAND_ID": errand.command,
-            "AWS_SSM_INSTANCE_ID": self.target.id,
-            "AWS_SSM_REGION_NAME": self.target.region,
-        }
-        content = errand.copied_name if errand.by_scp else ""
-        return payload.login_command(errand.run_id, environment, sudo=errand.login.sudo, content=content)
+        self._spawn([*command, self.errand.command_for(self.target)], self._ended)
 
     def _spawn(self, command: Sequence[str], on_end: Callable[[int], None]) -> None:
         self._child = Child(
@@ -317,10 +266,6 @@ class Connection:
     def _stopping(self) -> bool:
         """Whether the target is to be told to stop."""
         return self._cancelled and self._phase == "running" and self._final is None
-
-    @property
-    def _login_seconds(self) -> float:
-        return self.errand.login.connect_timeout + LOGIN_SECONDS
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase

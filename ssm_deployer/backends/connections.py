@@ -11,7 +11,8 @@ from contextlib import suppress
 from functools import partial
 
 from ssm_deployer.backends.access import Access
-from ssm_deployer.backends.connection import Connection, Errand
+from ssm_deployer.backends.connection import Connection
+from ssm_deployer.backends.errand import Errand
 from ssm_deployer.errors import DeployError
 from ssm_deployer.model import Target
 

@@ -1,8 +1,17 @@
 """What any backend brings to its targets, and what these may do with it."""
 
+import hashlib
+from collections.abc import Callable
+
 import msgspec
 
-from ssm_deployer.bundle import Bundle
+from ssm_deployer.bundle import Bundle, Packed
+from ssm_deployer.payload import Recipe, Source
+
+# What the parts are called where they wait for the targets.
+BUNDLE = "bundle.tar.gz"
+SCRIPT = "script"
+INPUTS = "inputs"
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,3 +45,33 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def total(self) -> int:
         """Seconds after which every verdict must be there, with a minute for the slowness of what is in between."""
         return self.delivery + self.fetch + self.script + self.grace + 60
+
+
+def recipe_of(
+    run_id: str, content: Content, limits: Limits, packed: Packed | None, locate: Callable[[str], str]
+) -> Recipe:
+    """Say what a payload is built from, whichever way it goes.
+
+    Args:
+        run_id: names the run.
+        content: what the targets get.
+        limits: what they may do with it.
+        packed: what the bundle has come to, None without one or before.
+        locate: says where a part is, by its name.
+    """
+
+    def source(name: str, part: bytes) -> Source:
+        return Source(location=locate(name), sha256=hashlib.sha256(part).hexdigest(), size=len(part))
+
+    return Recipe(
+        run_id=run_id,
+        script=source(SCRIPT, content.script),
+        inputs=source(INPUTS, content.inputs) if content.inputs else None,
+        bundle=Source(location=locate(BUNDLE), sha256=packed.sha256, size=packed.size) if packed else None,
+        bundle_digest=packed.content_sha256 if packed else "",
+        unpacked_size=content.bundle.unpacked_size if content.bundle else 0,
+        timeout=limits.script,
+        fetch_timeout=limits.fetch,
+        grace=limits.grace,
+        run_as=limits.run_as,
+    )

@@ -1,7 +1,6 @@
 """The command lines of the system's OpenSSH client. Pure functions; `connection.py` runs what they return."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ import msgspec
 
 from ssm_deployer.model import Target
 
+USUAL_PORT = 22
 KEEP_ALIVE_SECONDS, KEEP_ALIVE_COUNT = 5, 3  # a peer that is gone is noticed in 15 s
 # What a master outlives its last session by: a client that is killed leaves none behind for longer.
 PERSIST_SECONDS = 30
@@ -29,6 +29,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
         jump: `[user@]host[:port]` to go through.
         connections: how many there may be at once.
         connect_timeout: seconds for a connection to stand, before any login.
+        login_seconds: for keys, accounts and profile files after that.
         transfer: whether the files come in the connection that runs the script (`stream`), or by scp before (`scp`).
         host_keys: whether an unknown host is refused (`strict`) or remembered (`accept-new`); a changed one is refused.
         key_exchange: OpenSSH's own order, or the cheapest one first (`fast`).
@@ -42,10 +43,16 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     jump: str = ""
     connections: int = 32
     connect_timeout: int = 15
+    login_seconds: int = 30
     transfer: Literal["stream", "scp"] = "stream"
     host_keys: Literal["strict", "accept-new"] = "strict"
     key_exchange: Literal["default", "fast"] = "default"
     sudo: bool = False
+
+    @property
+    def patience(self) -> int:
+        """Seconds until a shell must be there."""
+        return self.connect_timeout + self.login_seconds
 
 
 def ssh(login: Login, target: Target, access: Sequence[str], log: Path, control: Path | None = None) -> list[str]:
@@ -69,7 +76,7 @@ def query(login: Login, target: Target, access: Sequence[str]) -> list[str]:
 def master(login: Login, target: Target, access: Sequence[str], log: Path, control: Path) -> list[str]:
     """Make the command that connects, stays in the background and lets others through; it ends once that stands."""
     own = _each(
-        {"ControlMaster": "yes", "ControlPath": _literal(control), "ControlPersist": str(PERSIST_SECONDS)},
+        {"ControlMaster": "yes", "ControlPath": literal(control), "ControlPersist": str(PERSIST_SECONDS)},
     )
     plain = _options(login, target, access, None)
     return ["ssh", "-f", "-N", "-T", "-a", "-x", "-E", str(log), *own, *plain, "--", target.address]
@@ -84,7 +91,7 @@ def scp(login: Login, target: Target, control: Path, source: Path, name: str) ->
 
 def close(target: Target, control: Path) -> list[str]:
     """Make the command that ends a master."""
-    return ["ssh", "-q", "-O", "exit", *_each({"ControlPath": _literal(control)}), "--", target.address]
+    return ["ssh", "-q", "-O", "exit", *option("ControlPath", literal(control)), "--", target.address]
 
 
 def _options(login: Login, target: Target, access: Sequence[str], control: Path | None) -> list[str]:
@@ -93,7 +100,7 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
         "BatchMode": "yes",  # nobody is there to be asked
         "StrictHostKeyChecking": "yes" if login.host_keys == "strict" else "accept-new",
         "ControlMaster": "no",
-        "ControlPath": _literal(control) if control else "none",
+        "ControlPath": literal(control) if control else "none",
         "RemoteCommand": "none",
         "RequestTTY": "no",
         "ClearAllForwardings": "yes",
@@ -115,7 +122,7 @@ def _options(login: Login, target: Target, access: Sequence[str], control: Path 
 
 def _identity(login: Login, target: Target, access: Sequence[str]) -> list[str]:
     # Of all options ssh adds up this one, so that the key of `access` would not be the only one.
-    key = "" if any(argument.startswith("IdentityFile=") for argument in access) else _literal(login.key)
+    key = "" if any(argument.startswith("IdentityFile=") for argument in access) else literal(login.key)
     wanted = {
         "User": target.user or login.user,
         "Port": str(target.port or login.port or ""),
@@ -126,25 +133,30 @@ def _identity(login: Login, target: Target, access: Sequence[str]) -> list[str]:
 
 
 def _each(options: Mapping[str, str]) -> list[str]:
-    return _pairs([f"{name}={quoted(value)}" for name, value in options.items()])
+    return [argument for name, value in options.items() for argument in option(name, value)]
 
 
 def _pairs(options: Sequence[str]) -> list[str]:
     return [argument for option in options for argument in ("-o", option)]
 
 
-def _literal(path: Path | str) -> str:
-    """For an option in which ssh would read `%` as the beginning of a token."""
-    return str(path).replace("%", "%%")
+def option(name: str, *values: str) -> Sequence[str]:
+    """Set an option of ssh to values that may have blanks in them."""
+    return ("-o", f"{name}={' '.join(map(_quoted, values))}")
 
 
-def quoted(value: str) -> str:
+def known_as(address: str, port: int) -> str:
+    """Write a machine as known_hosts does, port 0 for the usual one: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
+    return address if port in {0, USUAL_PORT} else f"[{address}]:{port}"
+
+
+def literal(text: Path | str) -> str:
+    """For an option in which ssh would read `%` as the beginning of a token: ssh_config(5), TOKENS."""
+    return str(text).replace("%", "%%")
+
+
+def _quoted(value: str) -> str:
     """As ssh_config(5) reads it: a value with blanks or quotes stands in double quotes."""
     if not re.search(r"[\s\"'\\]", value):
         return value
     return '"' + re.sub(r"([\"\\])", r"\\\1", value) + '"'
-
-
-def shown(command: Sequence[str]) -> str:
-    """Write a command as a user would type it."""
-    return shlex.join(command)

@@ -4,7 +4,6 @@ The payload is the one that SSM's targets run, but for the way in which its file
 input, right behind it. What is different for the user stands in docs/ssh.md.
 """
 
-import hashlib
 import os
 import shutil
 import tarfile
@@ -19,16 +18,17 @@ import msgspec
 
 from ssm_deployer import payload
 from ssm_deployer.backends.access import Access
-from ssm_deployer.backends.connection import LOGIN_SECONDS, RETRIES, Connection, Errand
+from ssm_deployer.backends.connection import RETRIES, Connection
 from ssm_deployer.backends.connections import Connections
-from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.content import Content, Limits, recipe_of
+from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.backends.tarball import Tarball
 from ssm_deployer.bundle import Packed, pack
 from ssm_deployer.errors import DeployError, UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Target
-from ssm_deployer.payload import Recipe, Source, build, execution_timeout
+from ssm_deployer.payload import Recipe, build, execution_timeout
 
 BATCH = 100_000  # whatever there is: the number of connections is bounded, not that of targets
 PROGRESS_SECONDS = 0.1
@@ -42,7 +42,7 @@ class SshBackend:
     Args:
         run_id: names the run.
         content: what to bring to the targets.
-        limits: what they may do with it; `delivery` is not looked at, `login` says how long a connection may take.
+        limits: what they may do with it; `delivery` is for a connection to stand.
         login: how the user wants to log in.
         access: how each target is reached.
     """
@@ -183,23 +183,12 @@ class SshBackend:
 
     def _handle(self, command: str, ids: Sequence[str]) -> Handle:
         turns = -(-len(self._started[command]) // self._login.connections)
-        one = self._login.connect_timeout + LOGIN_SECONDS + sum(RETRIES) + self._limits.total
+        one = self._login.patience + sum(RETRIES) + self._limits.total
         return Handle(command=command, via="ssh", targets=tuple(ids), deadline=turns * one)
 
     def _recipe(self, size: int, packed: Packed | None) -> Recipe:
-        content = self._content
-        return Recipe(
-            run_id=self.run_id,
-            script=_source(content.script),
-            inputs=_source(content.inputs) if content.inputs else None,
-            bundle=Source(location="", sha256=packed.sha256, size=packed.size) if packed else None,
-            bundle_digest=packed.content_sha256 if packed else "",
-            unpacked_size=content.bundle.unpacked_size if content.bundle else 0,
-            streamed=size,
-            timeout=self._limits.script,
-            fetch_timeout=self._limits.fetch,
-            grace=self._limits.grace,
-            run_as=self._limits.run_as,
+        return msgspec.structs.replace(
+            recipe_of(self.run_id, self._content, self._limits, packed, locate=lambda _: ""), streamed=size
         )
 
 
@@ -207,7 +196,3 @@ def _internal(failure: BaseException) -> DeployError:
     [*_, frame] = traceback.extract_tb(failure.__traceback__)
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     return DeployError(f"internal error: {type(failure).__name__}: {failure} ({where})", "please report it")
-
-
-def _source(content: bytes) -> Source:
-    return Source(location="", sha256=hashlib.sha256(content).hexdigest(), size=len(content))

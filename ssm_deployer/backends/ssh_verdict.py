@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from ssm_deployer import result
+from ssm_deployer.backends.openssh import known_as
 from ssm_deployer.backends.verdict import by_record
 from ssm_deployer.model import Invocation, Status, Target
 
@@ -183,8 +184,10 @@ def verdict(target: Target, command: str, sight: Sight, run_id: str) -> Invocati
 
 def passing(sight: Sight) -> bool:
     """Whether another connection may come further, and can do no harm since nothing has begun on the target."""
+    if sight.phase != "connecting" or sight.cancelled:
+        return False
     cause = _cause_of(sight)
-    return sight.phase == "connecting" and not sight.cancelled and cause is not None and cause.passing
+    return cause is not None and cause.passing
 
 
 def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
@@ -199,10 +202,10 @@ def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
 
 def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
     """Why the script was certainly not run."""
-    cause = _cause_of(sight)
     if sight.phase == "sending":
         said = f"the connection was lost while the files were sent, so the script was not run ({_ending(sight)})"
         return "CutOff", Status.UNREACHED, said
+    cause = _cause_of(sight)
     if cause is not None:
         return cause.word, Status.UNREACHED, _detail(cause, target, sight)
     if sight.phase == "copying":
@@ -244,10 +247,9 @@ def _detail(cause: Cause, target: Target, sight: Sight) -> str:
     groups = [group for group in found.groups() if group] if found else []
     offered = [f"{name} ({kind})" for name, kind in _OFFERED.findall(sight.log)]
     user = _USER.search(sight.log)
-    port = f":{target.port}" if target.port else ""
     return cause.detail.format(
         _short(groups[0].strip()) if groups else "it says nothing",
-        address=f"[{target.address}]{port}" if port else target.address,
+        address=known_as(target.address, target.port),
         user=user[1] if user else "that user",
         keys=f" with {', '.join(dict.fromkeys(offered))}" if offered else ", and ssh had no key to offer",
     )

@@ -1,6 +1,5 @@
 """SSM Run Command as a backend: the payload goes out by SendCommand, the verdicts come from ListCommandInvocations."""
 
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,23 +8,18 @@ import msgspec
 
 from ssm_deployer import result
 from ssm_deployer.aws import Aws, translated
-from ssm_deployer.backends.content import Content, Limits
+from ssm_deployer.backends.content import BUNDLE, INPUTS, SCRIPT, Content, Limits, recipe_of
 from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdict, without_agents_sentence
 from ssm_deployer.bundle import Packed, pack
 from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
-from ssm_deployer.payload import Recipe, Source, build, execution_timeout
+from ssm_deployer.payload import Recipe, build, execution_timeout
 from ssm_deployer.staging import LONGEST_PRESIGN, Staging
 from ssm_deployer.targets.finder import Finder
 
 BATCH = 50  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
 DOCUMENT = "AWS-RunShellScript"
 NEWEST_COMMANDS = 1_000  # how far back to look for a command that was perhaps accepted a moment ago
-
-# The names of the staged objects.
-BUNDLE = "bundle.tar.gz"
-SCRIPT = "script"
-INPUTS = "inputs"
 
 
 class SsmBackend:
@@ -170,25 +164,12 @@ class SsmBackend:
         return f"ssm-deploy {self.run_id}"
 
     def _recipe(self, packed: Packed | None) -> Recipe:
-        bundle = self._content.bundle
-        return Recipe(
-            run_id=self.run_id,
-            script=self._source(SCRIPT, self._content.script),
-            inputs=self._source(INPUTS, self._content.inputs) if self._content.inputs else None,
-            bundle=Source(location=self._lent(BUNDLE), sha256=packed.sha256, size=packed.size) if packed else None,
-            bundle_digest=packed.content_sha256 if packed else "",
-            unpacked_size=bundle.unpacked_size if bundle else 0,
-            timeout=self.limits.script,
-            fetch_timeout=self.limits.fetch,
-            grace=self.limits.grace,
+        return msgspec.structs.replace(
+            recipe_of(self.run_id, self._content, self.limits, packed, self._lent),
             lock_seconds=self.limits.delivery + self.limits.script,
-            run_as=self.limits.run_as,
             region=self.staging.region,
             endpoint_url=self._regions[self.staging.region].endpoint_url or "",
         )
-
-    def _source(self, name: str, content: bytes) -> Source:
-        return Source(location=self._lent(name), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
     def _lent(self, name: str) -> str:
         if self.limits.by_role:

@@ -82,19 +82,20 @@ def _bucket_client(here: Place, bucket: str) -> Any:  # noqa: ANN401 - see Aws.c
 def _ssh_backend(targets: Sequence[Target], here: Place, run_id: str, content: Content) -> "SshBackend":
     from ssm_deployer.backends.ssh import SshBackend  # noqa: PLC0415 - see above
 
-    backend = SshBackend(run_id, content, limits_of_ssh(here.settings), login(here.settings), _access(targets, here))
+    how = login(here.settings)
+    backend = SshBackend(run_id, content, limits_of_ssh(here.settings), how, _access(targets, here, how))
     backend.check()
     return backend
 
 
-def _access(targets: Sequence[Target], here: Place) -> Access:
+def _access(targets: Sequence[Target], here: Place, how: Login) -> Access:
     """What EC2 has to offer, if some instance is reached by SSH."""
     if not any(target.via == "ssh" and target.id.startswith("i-") for target in targets):
         return Plain()
     from ssm_deployer.backends.ec2 import access  # noqa: PLC0415 - see above
 
     ssh = here.settings.ssh
-    return access(login(here.settings), here.regions, ephemeral=bool(ssh.key), tunnel=ssh.tunnel or None)
+    return access(how, here.regions, ephemeral=bool(ssh.key), tunnel=ssh.tunnel or None)
 
 
 def limits_of_ssh(settings: Settings) -> Limits:

@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import pytest
 from ssh.client import Client
 from ssh.farm import Address, Farm
 from ssh.server import Server
+from waiting import until
 
-from ssm_deployer.backends import connection
 from ssm_deployer.model import Invocation, Status
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def big(tmp_path: Path) -> Path:
 
 def nothing_left(server: Server) -> bool:
     """Nothing but the lock, and no process."""
-    assert _soon(lambda: server.processes() == []), server.processes()  # who was just killed is seen for a moment
+    assert until(lambda: server.processes() == []), server.processes()  # who was just killed is seen for a moment
     assert left(server) == []
     return True
 
@@ -210,10 +210,10 @@ def test_one_session_at_a_time_is_enough(farm: Farm, transfer: str) -> None:
     assert nothing_left(server)
 
 
-def test_a_login_that_takes_longer_than_allowed_has_run_nothing(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LOGIN_SECONDS", 0.0)
+def test_a_login_that_takes_longer_than_allowed_has_run_nothing(farm: Farm) -> None:
     server = farm.server(delay=3)
-    seen = Client(farm, b"touch /var/tmp/ran\n", connect_timeout=1).deploy_one(server, user="user")
+    client = Client(farm, b"touch /var/tmp/ran\n", connect_timeout=1, login_seconds=0)
+    seen = client.deploy_one(server, user="user")
     assert (seen.word, seen.status) == ("SlowLogin", Status.UNREACHED)
     time.sleep(2.5)  # by then the login is through
     assert not (server.root / "var/tmp/ran").exists()
@@ -314,7 +314,7 @@ def test_a_session_that_is_killed_amid_the_files_has_run_nothing_and_leaves_noth
     assert server.kill_sessions()
     [seen] = client.finish(handle)
     assert (seen.word, seen.status) == ("CutOff", Status.UNREACHED)
-    assert _soon(lambda: server.processes() == [])
+    assert until(lambda: server.processes() == [])
     assert not (server.root / "var/tmp/ran").exists()
     if transfer == "stream":
         assert nothing_left(server)
@@ -324,12 +324,12 @@ def test_a_session_that_is_killed_amid_the_script_claims_nothing_and_the_script_
     server = farm.server()
     client = Client(farm, b"touch /var/tmp/began; sleep 1; touch /var/tmp/ended\n")
     handle = client.start(server)
-    assert _soon((server.root / "var/tmp/began").exists)
+    assert until((server.root / "var/tmp/began").exists)
     assert server.kill_sessions()
     [seen] = client.finish(handle)
     assert (seen.word, seen.status) == ("Disconnected", Status.UNKNOWN)
-    assert _soon((server.root / "var/tmp/ended").exists)
-    assert _soon(lambda: server.processes() == [])
+    assert until((server.root / "var/tmp/ended").exists)
+    assert until(lambda: server.processes() == [])
     assert [name for name in server.leftovers() if "deploy_files" in name] == []
 
 
@@ -337,7 +337,7 @@ def test_a_link_that_breaks_amid_the_script_is_noticed_in_seconds(farm: Farm) ->
     server = farm.server(link=True)
     client = Client(farm, b"touch /var/tmp/began; sleep 60\n")
     handle = client.start(server)
-    assert _soon((server.root / "var/tmp/began").exists)
+    assert until((server.root / "var/tmp/began").exists)
     server.cut()
     begin = time.monotonic()
     [seen] = client.finish(handle)
@@ -354,7 +354,7 @@ def test_a_cancelled_script_dies_with_all_that_it_started(farm: Farm, transfer: 
     server = farm.server()
     client = Client(farm, script, grace=1, transfer=transfer)
     handle = client.start(server)
-    assert _soon(lambda: any("303" in command for command in server.processes()))
+    assert until(lambda: any("303" in command for command in server.processes()))
     client.backend.cancel(handle)
     [seen] = client.finish(handle)
     assert (seen.status, seen.stdout) == (Status.CANCELLED, "begun\n")
@@ -368,11 +368,11 @@ def test_what_is_cancelled_amid_the_files_has_run_nothing(farm: Farm, big: Path,
     handle = client.start(server)
     client.until_word(handle, "sending" if transfer == "stream" else "copying")
     if transfer == "scp":
-        assert _soon(lambda: any(name.startswith("root/.ssm-deploy") for name in server.leftovers()))
+        assert until(lambda: any(name.startswith("root/.ssm-deploy") for name in server.leftovers()))
     client.backend.cancel(handle)
     [seen] = client.finish(handle)
     assert seen.status is Status.CANCELLED
-    assert _soon(lambda: server.processes() == [])
+    assert until(lambda: server.processes() == [])
     assert nothing_left(server)
     assert not (server.root / "var/tmp/ran").exists()
 
@@ -388,9 +388,9 @@ def test_a_connection_that_is_abandoned_leaves_a_script_that_goes_on_to_its_end(
     server = farm.server()
     client = Client(farm, b"touch /var/tmp/began; sleep 1; touch /var/tmp/ended\n")
     client.start(server)
-    assert _soon((server.root / "var/tmp/began").exists)
+    assert until((server.root / "var/tmp/began").exists)
     assert client.backend.clean() == []
-    assert _soon((server.root / "var/tmp/ended").exists)
+    assert until((server.root / "var/tmp/ended").exists)
 
 
 def test_a_second_start_of_the_same_run_is_refused_by_the_target(farm: Farm) -> None:
@@ -414,12 +414,3 @@ def test_exit_codes_and_signals_of_the_script_are_its_own(farm: Farm) -> None:
 
 def _all_final(seen: Sequence[Invocation]) -> bool:
     return all(each.status.final for each in seen)
-
-
-def _soon(done: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

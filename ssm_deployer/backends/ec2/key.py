@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssm_deployer.aws import Aws, translated
-from ssm_deployer.backends.ec2.tools import complaint, option, run
+from ssm_deployer.backends.ec2.tools import complaint, run
+from ssm_deployer.backends.openssh import literal, option
 from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.errors import CloudError, DeployError, UsageError
 from ssm_deployer.model import Target
@@ -47,8 +48,12 @@ class Key:
     @property
     def options(self) -> Sequence[str]:
         """Arguments for ssh that have it try this key first, and none that only an agent has."""
-        path = str(self._file()).replace("%", "%%")  # ssh_config(5), TOKENS
-        return (*option("IdentityFile", path), *option("IdentitiesOnly", "yes"), *option("IdentityAgent", "none"))
+        path = self._file()
+        return (
+            *option("IdentityFile", literal(path)),
+            *option("IdentitiesOnly", "yes"),
+            *option("IdentityAgent", "none"),
+        )
 
     def push(self, target: Target, aws: Aws) -> None:
         """Have an instance accept the key for the next 60 seconds.

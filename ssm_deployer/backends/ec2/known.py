@@ -6,11 +6,9 @@ from pathlib import Path
 import msgspec
 
 from ssm_deployer.backends.ec2.tools import complaint, run
-from ssm_deployer.backends.openssh import Login, query
+from ssm_deployer.backends.openssh import Login, known_as, query
 from ssm_deployer.errors import DeployError
 from ssm_deployer.model import Target
-
-SSH_PORT = 22
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -46,16 +44,11 @@ def known(login: Login, target: Target, access: Sequence[str]) -> Known:
 
 def _read(settings: dict[str, str]) -> Known:
     return Known(
-        name=settings.get("hostkeyalias") or _host(settings["hostname"], int(settings["port"])),
+        name=settings.get("hostkeyalias") or known_as(settings["hostname"], int(settings["port"])),
         user_files=_files(settings.get("userknownhostsfile", "")),
         global_files=_files(settings.get("globalknownhostsfile", "")),
         command=settings.get("knownhostscommand", "none") != "none",
     )
-
-
-def _host(name: str, port: int) -> str:
-    """Write a host as known_hosts does: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
-    return name if port == SSH_PORT else f"[{name}]:{port}"
 
 
 def _files(words: str) -> list[Path]:

@@ -7,8 +7,7 @@ from typing import Any
 from ssm_deployer.aws import Aws, translated
 from ssm_deployer.backends.ec2.console import Contradiction, host_keys
 from ssm_deployer.backends.ec2.known import Known, known
-from ssm_deployer.backends.ec2.tools import option
-from ssm_deployer.backends.openssh import Login
+from ssm_deployer.backends.openssh import Login, option
 from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.errors import CloudError, DeployError
 from ssm_deployer.model import Target

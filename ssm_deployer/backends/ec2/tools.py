@@ -2,10 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 from subprocess import DEVNULL, CompletedProcess
 
-from ssm_deployer.backends.openssh import quoted
 from ssm_deployer.errors import DeployError, UsageError
 
 PATIENCE_SECONDS = 30
@@ -51,8 +49,3 @@ def complaint(ended: CompletedProcess[str]) -> str:
     """Tell the last thing that a program complained of."""
     lines = ended.stderr.split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), f"exit {ended.returncode}")
-
-
-def option(name: str, *values: str) -> Sequence[str]:
-    """Set an option of ssh to values that may have blanks in them."""
-    return ("-o", " ".join([f"{name}={quoted(values[0])}", *map(quoted, values[1:])]))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ssm_deployer.aws import Aws
-from ssm_deployer.backends.ec2.tools import option, path_of, run
+from ssm_deployer.backends.ec2.tools import path_of, run
+from ssm_deployer.backends.openssh import literal, option
 from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Target
 
@@ -48,9 +49,5 @@ class Tunnel:
         """Get the arguments for ssh; known_hosts is then asked for the instance's id, which is nobody else's ever."""
         where = ["--region", aws.region, *(["--profile", aws.profile] if aws.profile else [])]
         # ssh takes all that follows the `=`, expands its tokens, and has the user's shell read the rest.
-        words = [*_literal(self._aws), *_COMMANDS[self._way], target.id, *_literal(*where)]
+        words = [literal(self._aws), *_COMMANDS[self._way], target.id, *map(literal, where)]
         return ("-o", f"ProxyCommand={shlex.join(words)}", *option("HostKeyAlias", target.id))
-
-
-def _literal(*words: str) -> Sequence[str]:
-    return [word.replace("%", "%%") for word in words]
