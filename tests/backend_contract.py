@@ -13,18 +13,23 @@ from ssm_deployer.runner import Backend
 MakeBackend = Callable[[str], Backend]
 
 
+def staged_by(backend: Backend) -> Staged:
+    """Have a backend stage all of it."""
+    transfer = backend.stage()
+    while True:
+        try:
+            next(transfer)
+        except StopIteration as end:
+            staged = end.value
+            assert isinstance(staged, Staged)
+            return staged
+
+
 class BackendContract:
     """Subclasses give the fixtures `make` (a MakeBackend), `targets` (two reachable ones) and `pause` (seconds)."""
 
     def staged(self, backend: Backend) -> Staged:
-        transfer = backend.stage()
-        while True:
-            try:
-                next(transfer)
-            except StopIteration as end:
-                staged = end.value
-                assert isinstance(staged, Staged)
-                return staged
+        return staged_by(backend)
 
     def until(
         self, backend: Backend, handle: Handle, done: Callable[[Sequence[Invocation]], bool], pause: float

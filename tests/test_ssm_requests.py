@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from botocore.stub import Stubber
 from fakes import RUN_ID, make_record
+from stubbed import Stubbed
 
 from ssm_deployer import result
-from ssm_deployer.aws import Aws
 from ssm_deployer.backends.content import Content, Limits
 from ssm_deployer.backends.ssm import SsmBackend
 from ssm_deployer.errors import Ambiguous, BadTarget, Declined
@@ -25,24 +25,9 @@ STAGED = Staged(location="s3://bucket/folder/", size=1, payload="echo the payloa
 LISTED = {"CommandId": COMMAND, "Details": True, "MaxResults": 50}
 
 
-class Stubbed(Aws):
-    """One real client a service, and what it was made for."""
-
-    def __init__(self) -> None:
-        super().__init__(region="eu-west-1", credentials=("testing", "testing"))
-        self.attempts: list[tuple[str, int]] = []
-        self.clients: dict[str, Any] = {
-            service: super(Stubbed, self).client(service) for service in ("ec2", "ssm", "s3")
-        }
-
-    def client(self, service: str, *, attempts: int = 3) -> Any:
-        self.attempts.append((service, attempts))
-        return self.clients[service]
-
-
 @pytest.fixture(scope="module")
 def aws() -> Stubbed:
-    return Stubbed()
+    return Stubbed("ec2", "ssm", "s3")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from backend_contract import staged_by
 from ssh.farm import Farm, Reachable
 
 from ssm_deployer import payload
@@ -14,7 +15,7 @@ from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.ssh import SshBackend
 from ssm_deployer.bundle import scan
 from ssm_deployer.cli.upload_script import new_run_id
-from ssm_deployer.model import Handle, Invocation, Staged, Target
+from ssm_deployer.model import Handle, Invocation, Target
 
 PATIENCE = 60.0
 
@@ -51,18 +52,8 @@ class Client:
         self.news = threading.Event()
         self.backend.heed(self.news.set)
 
-    def stage(self) -> Staged:
-        transfer = self.backend.stage()
-        while True:
-            try:
-                next(transfer)
-            except StopIteration as end:
-                staged = end.value
-                assert isinstance(staged, Staged)
-                return staged
-
     def start(self, *servers: Reachable, user: str = "root") -> Handle:
-        return self.backend.start(targets(servers, user), self.stage())
+        return self.backend.start(targets(servers, user), staged_by(self.backend))
 
     def until(self, handle: Handle, done: Callable[[Sequence[Invocation]], bool]) -> Sequence[Invocation]:
         for _ in range(int(PATIENCE * 10)):

@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from backend_contract import staged_by
 from ssh.client import Client
 from ssh.ec2_stand_in import REGION, StandIn
 from ssh.farm import Farm
@@ -326,7 +327,7 @@ def test_behind_a_tunnel_an_instance_is_known_by_its_id(bench: Bench, calls: Pat
 
 def deploy(bench: Bench, target: Target, how: Access, **options: Any) -> Invocation:
     client = Client(bench.farm, b"echo deployed as $(id -un)", access=how, **options)
-    return client.finish(client.backend.start([target], client.stage()))[0]
+    return client.finish(client.backend.start([target], staged_by(client.backend)))[0]
 
 
 @pytest.mark.parametrize("transfer", ["stream", "scp"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.stub import ANY, Stubber
 from ssh.host_key_lines import block, key
+from stubbed import Stubbed
 
-from ssm_deployer.aws import Aws
 from ssm_deployer.backends.access import Access, Plain
 from ssm_deployer.backends.ec2 import access
 from ssm_deployer.backends.openssh import Login
@@ -25,24 +25,9 @@ LATEST = {"InstanceId": ID, "Latest": True}
 KEPT = {"InstanceId": ID}
 
 
-class Stubbed(Aws):
-    """One real client a service, and what it was made for."""
-
-    def __init__(self) -> None:
-        super().__init__(region="eu-west-1", credentials=("testing", "testing"))
-        self.attempts: list[tuple[str, int]] = []
-        self.clients: dict[str, Any] = {
-            service: super(Stubbed, self).client(service) for service in ("ec2", "ec2-instance-connect")
-        }
-
-    def client(self, service: str, *, attempts: int = 3) -> Any:
-        self.attempts.append((service, attempts))
-        return self.clients[service]
-
-
 @pytest.fixture(scope="module")
 def aws() -> Stubbed:
-    return Stubbed()
+    return Stubbed("ec2", "ec2-instance-connect")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,9 @@ from ssh.layout import ACCOUNTS, PASSWORD
 from ssh.processes import ProcessTable
 from ssh.server import ISOLATE, Server
 from ssh.traits import Traits
+from waiting import until
 
 pytestmark = pytest.mark.slow
-
-
-def until(true: Callable[[], object], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def said(farm: Farm, server: Server, command: str, user: str = "root") -> str:

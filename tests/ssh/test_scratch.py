@@ -5,11 +5,10 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from ssm_deployer.backends.scratch import Scratch
 
@@ -20,13 +19,6 @@ scratch = Scratch()
 (scratch.folder / "secret").write_text("x")
 print(scratch.folder, flush=True)
 """
-
-
-def until(true: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + 10
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(true())
 
 
 @pytest.fixture(autouse=True)
