@@ -136,8 +136,9 @@ def test_hosts_alone_import_nothing_of_aws_whatever_is_set_for_it(
     script.write_text("true\n")
     arguments = [*words.replace("SCRIPT", str(script)).split(), "-t", "ssh:127.0.0.1:1"]  # where nobody listens
     program = f"from ssm_deployer.cli.main import run; assert run({arguments!r}) in {{0, 1}}"
-    modules = loaded(program, {**broken, "PATH": os.environ["PATH"]})
+    modules = loaded(program, {**broken, "PATH": os.environ["PATH"]}, tmp_path)
     assert "ssm_deployer.targets.hosts" in modules
+    assert "yaml" not in modules  # there is no file
     assert ("ssm_deployer.backends.ssh" in modules) == ("SCRIPT" in words)
     assert not {"boto3", "botocore", "s3transfer", "ssm_deployer.aws", "ssm_deployer.staging"} & modules
 
@@ -149,10 +150,25 @@ def test_the_end_of_the_program_looks_for_no_garbage() -> None:
     assert ended.stdout.splitlines()[-1] == "True"
 
 
-def loaded(program: str, environment: dict[str, str]) -> set[str]:
+def test_who_reads_json_waits_for_nothing_that_draws(tmp_path: Path) -> None:
+    (tmp_path / "s.sh").write_text("true\n")
+    arguments = ["upload-script", "s.sh", "--output", "json", "-t", "ssh:127.0.0.1:1"]
+    program = f"from ssm_deployer.cli.main import run; assert run({arguments!r}) == 1"
+    modules = loaded(program, {"PATH": os.environ["PATH"]}, tmp_path)
+    assert "ssm_deployer.views.lines" in modules
+    assert "rich" not in modules
+
+
+def loaded(program: str, environment: dict[str, str], folder: Path | None = None) -> set[str]:
     """The modules that a program has imported when it ends."""
     code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {program}"
     ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=-1, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=-1,
+        text=True,
+        check=True,
     )
     return set(ended.stderr.split())

@@ -1,25 +1,29 @@
-"""Carry out a plan in front of the user: events to the view, then the report, then the exit code."""
+"""Carry out a plan in front of the user: events to the view, then the report, then the exit code.
+
+rich takes 40 ms to import, which programs that read JSON do not wait for.
+"""
 
 import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from ssm_deployer.cli.screen import console, unbroken
 from ssm_deployer.cli.stop import Interrupts
+from ssm_deployer.cli.unbroken import unbroken
 from ssm_deployer.errors import ExitCode
 from ssm_deployer.events import Event, Run, RunStarted, apply, begin, exit_status
 from ssm_deployer.model import Plan
 from ssm_deployer.runner import Backend, deploy
 from ssm_deployer.views.leaving import aftermath, left_at_once
 from ssm_deployer.views.lines import JsonView, PlainView
-from ssm_deployer.views.live import LiveView
-from ssm_deployer.views.report import report
 
-View = LiveView | PlainView | JsonView
+if TYPE_CHECKING:
+    from ssm_deployer.views.live import LiveView
+
+    View = LiveView | PlainView | JsonView
 
 
 def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) -> int:
@@ -31,37 +35,50 @@ def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) ->
         output: `auto`, `plain` or `json`.
         aws: the command that shows and stops by hand what a run leaves; empty where it can leave nothing.
     """
-    screen = console()
     runs: list[Run] = []
     view: View | None = None
 
     def leave() -> str:
         with suppress(RuntimeError):  # the signal may have come while something was written to the screen
-            if isinstance(view, LiveView):
+            if view is not None:
                 view.__exit__(None, None, None)
         lines = left_at_once(runs[0], aws) if runs else ["left before anything was sent"]
         return "".join(f"{line}\n" for line in lines)
 
     with unbroken(), Interrupts(leave) as interrupts:
-        view = _view(screen, output, interrupts)
+        view = _view(output, interrupts)
         # Closed here if the view fails: what wakes the clock must have ended before the clock has.
         with view, closing(deploy(plan, backends, interrupts, interrupts)) as events:
             for event in events:
                 runs[:] = [_after(runs, event)]
                 view.show(event, runs[0])
         run = runs[0]
-        for line in report(run) if output != "json" else ():
-            screen.print(line)
+        if output != "json":
+            _report(run)
         _complain(run, aws)
     return exit_status(run)
 
 
-def _view(screen: Console, output: str, interrupts: Interrupts) -> View:
+def _view(output: str, interrupts: Interrupts) -> "View":
     if output == "json":
         return JsonView(_write_line)
+    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - see above
+
+    screen = console()
     if output == "plain" or not screen.is_terminal or os.environ.get("TERM") == "dumb":
         return PlainView(_write_line)
+    from ssm_deployer.views.live import LiveView  # noqa: PLC0415
+
     return LiveView(screen, interrupts.now)
+
+
+def _report(run: Run) -> None:
+    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - see above
+    from ssm_deployer.views.report import report  # noqa: PLC0415
+
+    screen = console()
+    for line in report(run):
+        screen.print(line)
 
 
 def _write_line(line: str) -> None:

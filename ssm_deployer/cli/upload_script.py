@@ -1,7 +1,6 @@
 """`ssm-deploy upload-script`: the whole job in one command."""
 
 import os
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -14,14 +13,12 @@ from ssm_deployer.backends.content import Content
 from ssm_deployer.bundle import Bundle, scan, shown
 from ssm_deployer.cli.backends import Ways, ways_to
 from ssm_deployer.cli.drive import drive
-from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
 from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
 from ssm_deployer.targets import Resolution
-from ssm_deployer.views.table import plan_view
 
 DEFAULT_FILES = Path("files")
 
@@ -68,7 +65,7 @@ def read_script(path: Path) -> bytes:
 
 def new_run_id() -> str:
     """A name for a run that sorts by time and that nobody else uses."""
-    return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
+    return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + os.urandom(4).hex()
 
 
 def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -133,12 +130,19 @@ def _show(plan: Plan, output: str) -> None:
     if output == "json":
         click.echo(to_json(RunStarted(time=time.time(), plan=plan, version=__version__)))
     else:
-        console().print(plan_view(plan))
+        _draw(plan)
+
+
+def _draw(plan: Plan, *, stderr: bool = False) -> None:
+    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich takes long, and only who looks at it needs it
+    from ssm_deployer.views.table import plan_view  # noqa: PLC0415
+
+    console(stderr=stderr).print(plan_view(plan))
 
 
 def _ask(plan: Plan) -> None:
     """Show whom `all` means before anything happens to them."""
-    console(stderr=True).print(plan_view(plan))
+    _draw(plan, stderr=True)
     if not sys.stdin.isatty():
         raise UsageError("no target is named, and there is no terminal to ask", "give --yes, or name targets with -t")
     if not click.confirm(f"\nRun {plan.script} on these {len(plan.targets)}?", err=True):

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from ssm_deployer.config.file import read
 from ssm_deployer.config.settings import Settings
 from ssm_deployer.config.values import Number, Seconds
 from ssm_deployer.errors import UsageError
@@ -62,7 +61,7 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         UsageError: the file cannot be read, is no YAML, or something in it, in the environment or in the flags is
             wrong; the message names where.
     """
-    tree, places = read(path)
+    tree, places = _file(path)
     origins = dict(places)
     if environment.get("AWS_PROFILE") or environment.get("AWS_ACCESS_KEY_ID"):
         _put(tree, "aws.profile", "")  # the SDK finds these by itself; a profile of the file must not stand above them
@@ -80,6 +79,16 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         return msgspec.convert(tree, Settings, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise UsageError(*_explain(str(error), origins)) from error
+
+
+def _file(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands in the file, and where, as `file.read` says; nothing without a file that nobody has named."""
+    chosen = path or Path("config.yaml")
+    if path is None and not chosen.exists():
+        return {}, {}
+    from ssm_deployer.config import file  # noqa: PLC0415 - YAML is 12 ms that only a file needs
+
+    return file.read(chosen)
 
 
 def _decode(kind: Any, value: object) -> object:  # noqa: ANN401 - one of those in values.py

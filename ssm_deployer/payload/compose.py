@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 
 from ssm_deployer.errors import UsageError
 from ssm_deployer.payload.compact import compact, short_names
@@ -176,4 +176,4 @@ def valid(pattern: re.Pattern[str], value: str, what: str) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files(__package__).joinpath(f"{name}.sh").read_text("utf-8")
+    return Path(__file__).with_name(f"{name}.sh").read_text("utf-8")
