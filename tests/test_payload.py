@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ssm_deployer.payload
 from ssm_deployer.errors import UsageError
 from ssm_deployer.payload import REFUSALS, Recipe, Source, build, check_script, execution_timeout, inputs
-from ssm_deployer.payload.compact import short_names
+from ssm_deployer.payload.compact import compact, short_names
 
 PARTS = Path(ssm_deployer.payload.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -116,6 +116,24 @@ def test_a_shortened_text_means_the_same() -> None:
     assert {word for pair in left for word in pair if word.islower()} == set()
 
 
+def test_the_name_of_a_function_is_shortened_only_where_it_is_one() -> None:
+    text = "over() {\n:\n}\nfor_all() { ! over; }\ncase $x in\nover) echo over ;;\nesac\n"
+    text += "if over; then :\nelif over && over || over 1; then echo 'is over' over\nfi\n"
+    assert compact(f"{text}y=$(over) z=over over-it for_all\n", {}).splitlines() == [
+        "_a(){",
+        ":",
+        "}",
+        "_b(){ ! _a;}",
+        "case $x in",
+        "over) echo over;;",
+        "esac",
+        "if _a;then :",
+        "elif _a&&_a||_a 1;then echo 'is over' over",
+        "fi",
+        "y=$(_a) z=over over-it _b",
+    ]
+
+
 def test_every_exception_to_shellcheck_has_its_reason() -> None:
     """On the same line, or in the comment above it."""
     for part in PARTS.glob("*.sh"):
@@ -214,7 +232,8 @@ def test_the_agent_is_given_more_time_than_the_payload_takes() -> None:
 
 
 def test_every_refusal_of_the_text_is_explained_and_none_besides() -> None:
-    used = set(re.findall(r"refuse ([a-z][a-z-]+)", build(recipe()) + build(by_role()) + build(streamed())))
+    texts = (build(each, readable=True) for each in (recipe(), by_role(), streamed()))
+    used = set(re.findall(r"refuse ([a-z][a-z-]+)", "".join(texts)))
     used |= set(re.findall(r"error=([a-z][a-z-]+)", build(recipe(), readable=True)))
     assert used == set(REFUSALS)
 
