@@ -1,4 +1,4 @@
-"""A script run by the payload, with files, arguments and environment, beside the script run as it is."""
+"""A script run by the payload, fetched and by stdin, with files, arguments and environment, beside the script alone."""
 
 import resource
 import tempfile
@@ -22,14 +22,18 @@ TURNS = 4  # in each round: these are short
 def rows(rounds: int) -> Iterator[Row]:
     store = Store()
     with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(Path(folder), store)
-        contestants = {"ours": partial(_through_the_payload, rig, count()), "direct": partial(_directly, rig)}
-        taken = interleaved(contestants, rounds * TURNS)
-        rig.settle()
+        rigs = {way: Rig(Path(folder) / way, store, way) for way in ("fetched", "streamed")}
+        for rig in rigs.values():
+            rig.root.mkdir()
+        contestants = {way: partial(_through_the_payload, rig, count()) for way, rig in rigs.items()}
+        taken = interleaved({**contestants, "direct": partial(_directly, rigs["fetched"])}, rounds * TURNS)
+        for rig in rigs.values():
+            rig.settle()
     store.close()
-    for kind, (what, aim) in {"wall": ("by the clock", Aim(0.150)), "cpu": ("of CPU", None)}.items():
-        ours, direct = ([each[kind] for each in taken[name]] for name in ("ours", "direct"))
-        yield added(f"a script through the payload, {what}", ours, "the script alone", direct, milliseconds, aim)
+    for way, name in {"fetched": "the payload", "streamed": "the payload by stdin"}.items():
+        for kind, (what, aim) in {"wall": ("by the clock", Aim(0.150)), "cpu": ("of CPU", None)}.items():
+            ours, direct = ([each[kind] for each in taken[who]] for who in (way, "direct"))
+            yield added(f"a script through {name}, {what}", ours, "the script alone", direct, milliseconds, aim)
     sources = {name: url(name, TOKEN) for name in ("script", "bundle", "inputs")}
     yield alone("bytes of the payload, everything on", [len(build(recipe(**sources)))], number, Aim(16_384))
 

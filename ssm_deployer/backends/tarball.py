@@ -28,15 +28,19 @@ class Tarball:
         self.size = 0
         self._ended = False
 
-    def add(self, name: str, content: bytes) -> None:
-        """Add a member."""
-        self._put(_header(name, len(content)) + content)
+    def add_folder(self, name: str) -> None:
+        """Add a folder."""
+        self._put(_header(name, kind=tarfile.DIRTYPE, mode=0o700))
+
+    def add(self, name: str, content: bytes, mode: int = 0o600) -> None:
+        """Add a file."""
+        self._put(_header(name, len(content), mode=mode) + content)
         self._pad()
 
     def stream(self, name: str, write: Callable[["Tarball"], T]) -> T:
-        """Add a member that `write` writes; how long it is becomes known, and is put before it, afterwards."""
+        """Add a file that `write` writes; how long it is becomes known, and is put before it, afterwards."""
         start = self.size
-        self._put(_header(name, 0))
+        self._put(_header(name))
         written = write(self)
         length = self.size - start - tarfile.BLOCKSIZE
         self._pad()
@@ -91,7 +95,7 @@ class Tarball:
             self._file.close()
 
 
-def _header(name: str, size: int) -> bytes:
+def _header(name: str, size: int = 0, *, mode: int = 0o600, kind: bytes = tarfile.REGTYPE) -> bytes:
     member = tarfile.TarInfo(name)
-    member.size, member.mode = size, 0o600
+    member.size, member.mode, member.type = size, mode, kind
     return member.tobuf(format=tarfile.GNU_FORMAT)

@@ -27,13 +27,14 @@ born() {
 # same PID BORN: whether it is still that process.
 same() { born "$1" && [ "$born" = "$2" ]; }
 
+# record: say how it went. The end is counted from the start: whoever sets the clock meanwhile changes no duration.
 record() {
-  ended=$(date +%s)
-  printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s' \
+  now 2>/dev/null
+  printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s,' \
     "$run" "$command" "$outcome" "$code" "$signal"
-  printf ',"started":%s,"ended":%s,"script_seconds":%s,"stdout_bytes":%s,"stderr_bytes":%s' \
-    "$started" "$ended" "$script_seconds" "$out_size" "$err_size"
-  printf ',"stdout_sha256":"%s","stderr_sha256":"%s","bundle":"%s","resumed":%s,"error":"%s","detail":"%s"}\n' \
+  printf '"started":%s,"ended":%s,"script_seconds":%s,"stdout_bytes":%s,"stderr_bytes":%s,' \
+    "$started" $((started + up - began)) "$script_seconds" "$out_size" "$err_size"
+  printf '"stdout_sha256":"%.16s","stderr_sha256":"%.16s","bundle":"%s","resumed":%s,"error":"%s","detail":"%s"}\n' \
     "$out_sum" "$err_sum" "$bundle" "$resumed" "$error" "$detail"
 }
 
@@ -82,25 +83,34 @@ mounted() {
 # erase DIR: remove what is ours, but never what somebody mounted there.
 erase() {
   mounted "$1"
-  set -f
-  for point in $points; do
-    # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
-    umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
-  done
-  set +f
-  mounted "$1"
+  if [ -n "$points" ]; then
+    set -f
+    for point in $points; do
+      # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
+      umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
+    done
+    set +f
+    mounted "$1"
+  fi
   if [ -n "$points" ]; then
     echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
     return
   fi
-  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-  gone=$1
+  remove "$1" 2>/dev/null
+}
+
+# remove DIR: the owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+remove() {
+  gone=$1 whose=
+  read -r whose <"$gone/owner"
   set --
   for item in "$gone"/* "$gone"/.[!.]*; do
     [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  remove "$@"
-  [ -e "$gone/files" ] || remove "$gone"
+  # In this order by one process.
+  rm -rf "$@" "$gone" && return
+  # Some of it is still there, but not the owner.
+  echo "$whose" >"$gone/owner"
+  chmod -R u+rwx "$gone"
+  rm -rf "$@" "$gone" || echo "$whose" >"$gone/owner"
 }
-
-remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null

@@ -4,6 +4,11 @@
 write_self() { :; }
 listen() { :; }
 
+# What stdin.sh reads for itself, to be quick, programs are asked for here, since this text has to be small.
+roomy() { has_room "$1"; }
+furnish() { mkdir "$work/files"; }
+itself() { user=$(own_name); own_home=$(home_of "$user"); }
+
 receive() {
   broken=
   choose_fetcher
@@ -25,6 +30,7 @@ fetch() {
     tool=$?
     if [ $tool -eq 0 ]; then
       digest "$work/$1"
+      sum=${sums% }
       [ "$sum" != "$4" ] || return 0
       [ -n "$sum" ] || refuse no-digest-tool 'none of sha256sum, shasum, openssl, busybox, python3'
       have=$(wc -c <"$work/$1")

@@ -11,7 +11,7 @@ post() {
   exec 9<>"$work/life" 8<>"$work/answer"
   write_self || refuse no-place "$work: no room for this text"
   # exec: $! must be the guard itself, not a shell that waits for it. 3 and 8 by name: ksh hands no such numbers on.
-  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
+  exec setsid sh "$self" guard "$work" $$ "$pid_space" <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
   guard=$!
   # For reading only, so that the end of the guard is the end of its answers.
   exec 8<"$work/answer"
@@ -27,7 +27,7 @@ over() {
 }
 
 guard() {
-  work=$1 payload=$2 late=${3:-} phase='' pids=''
+  work=$1 payload=$2 pid_space=$3 late=${4:-} phase='' pids=''
   born $$
   mine=$born
   born "$payload"
@@ -55,18 +55,12 @@ guard() {
     *-*) ;;
     *)
       phase=$word
-      # The timer first, before the script has taken all processes. By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      # First, before the script has taken all processes.
       (
         exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+        pace "$seconds"
       ) &
-      [ "$phase" != script ] || {
-        (
-          exec 8>&-
-          while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
-        ) &
-        listen
-      }
+      [ "$phase" != script ] || listen
       ;;
     esac
   done
@@ -77,6 +71,26 @@ guard() {
   # This group: the guard and what it has in the background.
   kill -s KILL 0
 }
+
+# pace SECONDS: tell the guard when the deadline is there. Who waits for the first one stays, to thin the output: so a
+# short run needs no process for that.
+pace() {
+  if [ "$phase" = script ] || [ "$1" -le 5 ]; then
+    sleep "$1" && overdue
+  else
+    sleep 5
+    if [ ! -e "/proc/$payload/fd/6" ]; then
+      sleep $(($1 - 5)) && overdue &
+    fi
+  fi
+  while [ "$phase" = prepare ] && same "$payload" "$its"; do
+    thin 6 && thin 7
+    sleep 5
+  done
+}
+
+# overdue: by way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+overdue() { same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0; }
 
 # thin FD: give the disk back what the script wrote long ago, so that endless output does not fill it. The size stays,
 # and the end, which is all that is shown. Where fallocate is missing, as on busybox, the output stays whole.
@@ -141,7 +155,7 @@ unforked() {
     while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
   done
   [ -n "$late" ] || exit
-  exec sh "$self" guard "$work" "$payload" "$late" 8>&8
+  exec sh "$self" guard "$work" "$payload" "$pid_space" "$late" 8>&8
 }
 
 # prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,

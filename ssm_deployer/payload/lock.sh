@@ -11,7 +11,7 @@ lock() {
     fi
   done
   for root in $lock_roots; do
-    mkdir -m 700 "$root/$shelf" 2>/dev/null
+    [ -d "$root/$shelf" ] || mkdir -m 700 "$root/$shelf" 2>/dev/null
     ours "$root/$shelf" || continue
     lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then

@@ -1,7 +1,8 @@
 # The order of things.
 
 main() {
-  exec </dev/null 4>&2
+  # 6 and 7 are not open before the script's output is there: by that the guard knows.
+  exec </dev/null 4>&2 6<&- 7<&-
   cd / || exit
   umask 077
   # A script may `kill 0`. What is handled here is as it was in whatever is started.
@@ -41,12 +42,23 @@ orient() {
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
   work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
-  code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
+  up=0 began=0 code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
   now
-  prepare_until=$((up + fetch_timeout))
+  began=$up prepare_until=$((up + fetch_timeout))
+  pid_space=none
+  name_space 2>/dev/null 6</proc/self/ns/pid
   survey
+}
+
+# name_space: set `pid_space` to the one that the pids here are of, by the number of what is open on 6. Linux before 5.14
+# does not tell it there.
+name_space() {
+  while read -r key number; do
+    [ "$key" != ino: ] || pid_space=pid:[$number]
+  done </proc/$$/fdinfo/6
+  [ "$pid_space" != none ] || pid_space=$(readlink /proc/self/ns/pid)
 }
 
 prepare() {

@@ -14,6 +14,9 @@ resume() {
   extend
 }
 
+# begin_output: with what was kept over the reboot.
+begin_output() { cat "$out" >"$work/out" && cat "$err" >"$work/err"; }
+
 # ask_reboot: keep the end of the output for the second start, and ask the agent for the reboot. But not if that start
 # could not tell that it is the second: there would be a third, and so on.
 ask_reboot() {

@@ -33,7 +33,7 @@ get() {
 
 # The home is that of whom it runs as: what a user's ~/.aws names is not to be started by root.
 by_aws() {
-  HOME=$(home_of "$(own_name)") aws s3api get-object --bucket "$bucket" --key "$key" ${region:+--region "$region"} \
+  HOME=$own_home aws s3api get-object --bucket "$bucket" --key "$key" ${region:+--region "$region"} \
     ${endpoint:+--endpoint-url "$endpoint"} "$1" >/dev/null && http=200 && return
   set -- $?
   said=$(sed -n 's/.*error occurred (\([A-Za-z0-9]*\)).*/\1/p' "$work/note")

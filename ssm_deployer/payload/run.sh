@@ -2,9 +2,11 @@
 
 # become: set `as`, the prefix that makes a command the user's, and `user` and `home`.
 become() {
-  user=${run_as:-$(own_name)}
-  home=$(home_of "$user")
+  itself 2>/dev/null
+  home=$own_home
   [ -n "$run_as" ] || return 0
+  user=$run_as
+  home=$(home_of "$user")
   { uid=$(id -u "$user") && gid=$(id -g "$user"); } 2>/dev/null || refuse no-user "$user"
   # All of them stay in the agent's process group, and all but runuser leave no process in between.
   for as in \
@@ -46,10 +48,10 @@ identify() {
 
 # arrange: everything that the script needs to find.
 arrange() {
-  # Whoever the script runs as may enter the directory, and knows the names.
-  chmod 700 "$work/script" "$work/inputs"
+  # Where the script runs as another user, that one may enter the directory, and knows the names.
+  { [ -z "$as" ] && [ -x "$work/script" ]; } || chmod 700 "$work/script" "$work/inputs"
   # Not `:`, whose failure to redirect would be the end of this shell.
-  { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
+  { true >"$work/notice" && begin_output; } || refuse no-place "$work: full"
   [ "$resumed" -eq 0 ] || rm -f "$out" "$err"
   [ -z "$as" ] || chown -Rh "$uid:$gid" "$work/files" "$work/script" "$work/out" "$work/err"
   # The script may remove its own directory; what is open stays readable.
@@ -113,6 +115,8 @@ mute() {
 
 # measure: set the sizes of all that was written, also of what was not kept over a reboot.
 measure() {
+  out_size=0 err_size=0
+  [ -s "$out" ] || [ -s "$err" ] || [ "$resumed" -gt 0 ] || return 0
   # shellcheck disable=SC2046 # sizes and names
   set -- $(wc -c "$out" "$err")
   out_size=$1 err_size=$3
@@ -122,17 +126,30 @@ measure() {
 
 report() {
   measure
-  out_sum=$(fingerprint "$out" "$out_size" "$out_lost")
-  err_sum=$(fingerprint "$err" "$err_size" "$err_lost")
+  set --
+  ! hashed "$out_size" "$out_lost" || set -- "$out"
+  ! hashed "$err_size" "$err_lost" || set -- "$@" "$err"
+  [ $# -eq 0 ] || digest "$@"
+  fingerprint "$out_size" "$out_lost"
+  out_sum=$sum
+  fingerprint "$err_size" "$err_lost"
+  err_sum=$sum
   record
   extract "$out" "$out_size" "$stdout_extract"
   extract "$err" "$err_size" "$stderr_extract" >&2
 }
 
+# hashed SIZE LOST: whether it is worth it, and all there.
+hashed() { [ "$1" != 0 ] && [ "$2" = 0 ] && ! more "$1" "$whole_output"; }
+
+# fingerprint SIZE LOST: set `sum` to that of the next of `sums`, or of nothing, or to nothing.
 fingerprint() {
-  ! more "$2" "$whole_output" && [ "$3" = 0 ] || return
-  digest "$1"
-  echo "$sum" | cut -c 1-16
+  sum=
+  if [ "$1" = 0 ]; then
+    sum=e3b0c44298fc1c14
+  elif hashed "$1" "$2"; then
+    sum=${sums%% *} sums=${sums#* }
+  fi
 }
 
 # extract FILE SIZE LIMIT: the end of it. The agent would keep the beginning.

@@ -1,19 +1,26 @@
 # What has come: its digest, its files.
 
-# digest FILE: set `sum`, empty where nothing can compute it.
+# digest FILE ...: set `sums` to theirs, each with a blank after it; empty where nothing can compute them.
 digest() {
+  sums='' wanted=$((2 * $#))
   for tool in sha256sum shasum openssl busybox python3; do
     ! command -v $tool >/dev/null || break
   done
+  # shellcheck disable=SC2046 # digests and names, none of which has a blank
   case $tool in
-  sha256sum) sum=$(sha256sum <"$1") ;;
-  shasum) sum=$(shasum -a 256 <"$1") ;;
-  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
-  busybox) sum=$(busybox sha256sum <"$1") ;;
-  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
+  sha256sum) set -- $(sha256sum "$@") ;;
+  shasum) set -- $(shasum -a 256 "$@") ;;
+  openssl) set -- $(openssl dgst -sha256 -r "$@") ;;
+  busybox) set -- $(busybox sha256sum "$@") ;;
+  python3) set -- $(python3 -I -c 'import hashlib,sys
+for f in sys.argv[1:]:print(hashlib.sha256(open(f,"rb").read()).hexdigest(),f)' "$@") ;;
   esac 2>/dev/null
-  sum=${sum%% *}
-  [ ${#sum} -eq 64 ] || sum=
+  # Each with a name.
+  [ $# -eq "$wanted" ] || return 0
+  while [ $# -gt 0 ]; do
+    [ ${#1} -ne 64 ] || sums="$sums$1 "
+    shift 2
+  done
 }
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
@@ -25,12 +32,9 @@ unpack() {
     ! cramped || refuse no-place "$work: full while unpacking"
     refuse unpack "$note"
   fi
-  rm -f "$work/bundle"
+  # The room, not the name: that goes with the rest.
+  true >"$work/bundle"
 }
 
 # cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() {
-  head -c 65536 /dev/zero >"$work/room" || return 0
-  rm -f "$work/room"
-  return 1
-} 2>/dev/null
+cramped() { ! fill "$work/room" 64; } 2>/dev/null

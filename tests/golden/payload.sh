@@ -55,13 +55,14 @@ born() {
 # same PID BORN: whether it is still that process.
 same() { born "$1" && [ "$born" = "$2" ]; }
 
+# record: say how it went. The end is counted from the start: whoever sets the clock meanwhile changes no duration.
 record() {
-  ended=$(date +%s)
-  printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s' \
+  now 2>/dev/null
+  printf 'ssm-deploy-result {"format":1,"run":"%s","command":"%s","outcome":"%s","code":%s,"signal":%s,' \
     "$run" "$command" "$outcome" "$code" "$signal"
-  printf ',"started":%s,"ended":%s,"script_seconds":%s,"stdout_bytes":%s,"stderr_bytes":%s' \
-    "$started" "$ended" "$script_seconds" "$out_size" "$err_size"
-  printf ',"stdout_sha256":"%s","stderr_sha256":"%s","bundle":"%s","resumed":%s,"error":"%s","detail":"%s"}\n' \
+  printf '"started":%s,"ended":%s,"script_seconds":%s,"stdout_bytes":%s,"stderr_bytes":%s,' \
+    "$started" $((started + up - began)) "$script_seconds" "$out_size" "$err_size"
+  printf '"stdout_sha256":"%.16s","stderr_sha256":"%.16s","bundle":"%s","resumed":%s,"error":"%s","detail":"%s"}\n' \
     "$out_sum" "$err_sum" "$bundle" "$resumed" "$error" "$detail"
 }
 
@@ -110,28 +111,37 @@ mounted() {
 # erase DIR: remove what is ours, but never what somebody mounted there.
 erase() {
   mounted "$1"
-  set -f
-  for point in $points; do
-    # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
-    umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
-  done
-  set +f
-  mounted "$1"
+  if [ -n "$points" ]; then
+    set -f
+    for point in $points; do
+      # %b wants \0ooo: \0401 it reads as one character, \00401 as a blank and a 1.
+      umount -l "$(printf %b "$(printf %s "$point" | sed 's/\\/\\0/g')")"
+    done
+    set +f
+    mounted "$1"
+  fi
   if [ -n "$points" ]; then
     echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
     return
   fi
-  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-  gone=$1
+  remove "$1" 2>/dev/null
+}
+
+# remove DIR: the owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+remove() {
+  gone=$1 whose=
+  read -r whose <"$gone/owner"
   set --
   for item in "$gone"/* "$gone"/.[!.]*; do
     [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  remove "$@"
-  [ -e "$gone/files" ] || remove "$gone"
+  # In this order by one process.
+  rm -rf "$@" "$gone" && return
+  # Some of it is still there, but not the owner.
+  echo "$whose" >"$gone/owner"
+  chmod -R u+rwx "$gone"
+  rm -rf "$@" "$gone" || echo "$whose" >"$gone/owner"
 }
-
-remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
 
 # Where the files go, and what killed payloads left there.
 
@@ -154,13 +164,13 @@ survey() {
   bases=
   for base in "$@"; do
     # The real one: what is mounted there is known by it.
-    real=$(cd "$base" 2>/dev/null && pwd -P)
-    case ${real:-$base} in
+    ! cd -P "$base" 2>/dev/null || base=$PWD
+    case $base in
     / | *[!A-Za-z0-9/._,+@:~-]*) ;;
-    *) bases="$bases ${real:-$base}" ;;
+    *) bases="$bases $base" ;;
     esac
   done
-  pid_space=$(readlink /proc/self/ns/pid 2>/dev/null) || pid_space=none
+  cd / || exit
 }
 
 # ours DIR: a world-writable place may hold lookalikes.
@@ -198,9 +208,7 @@ settle() {
 occupy() {
   reason='no directory'
   [ -d "$1" ] || return
-  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
-  reason="$room KiB free, $need_kib needed"
-  more "${room:-$need_kib}" $((need_kib - 1)) || return
+  roomy "$1" || return
   reason='not writable'
   for again in '' _1 _2 _3; do
     # Plain mkdir follows no link and takes over nothing that someone else has put there.
@@ -212,11 +220,29 @@ occupy() {
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
-  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
-  [ -z "$as" ] || chmod 711 "$work"
+  true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && furnish "$1" || return
   reason='no program in it can be executed'
+  chmod 755 "$work/probe"
+  [ -z "$as" ] || chmod 711 "$work"
   # shellcheck disable=SC2086 # a prefix of several words
   $as "$work/probe"
+}
+
+# has_room BASE: whether there is room in it. Set `reason`, in case there is not.
+has_room() {
+  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
+  reason="$room KiB free, $need_kib needed"
+  more "${room:-$need_kib}" $((need_kib - 1))
+}
+
+# fill FILE KIB: whether so much can be written, in steps of 4 KiB and without a process. It is taken back at once.
+fill() {
+  chunk=' ' chunks=0
+  while [ ${#chunk} -lt 4096 ]; do chunk=$chunk$chunk; done
+  while [ "$chunks" -lt "$2" ] && echo "$chunk"; do
+    chunks=$((chunks + 4))
+  done >"$1"
+  true >"$1" && [ "$chunks" -ge "$2" ]
 }
 
 # At most once: a directory per run and instance, made by mkdir, which only one process can win.
@@ -232,7 +258,7 @@ lock() {
     fi
   done
   for root in $lock_roots; do
-    mkdir -m 700 "$root/$shelf" 2>/dev/null
+    [ -d "$root/$shelf" ] || mkdir -m 700 "$root/$shelf" 2>/dev/null
     ours "$root/$shelf" || continue
     lock=$root/$name
     if mkdir -m 700 "$lock" 2>/dev/null; then
@@ -286,6 +312,9 @@ resume() {
   extend
 }
 
+# begin_output: with what was kept over the reboot.
+begin_output() { cat "$out" >"$work/out" && cat "$err" >"$work/err"; }
+
 # ask_reboot: keep the end of the output for the second start, and ask the agent for the reboot. But not if that start
 # could not tell that it is the second: there would be a third, and so on.
 ask_reboot() {
@@ -310,6 +339,11 @@ keep() {
 write_self() { :; }
 listen() { :; }
 
+# What stdin.sh reads for itself, to be quick, programs are asked for here, since this text has to be small.
+roomy() { has_room "$1"; }
+furnish() { mkdir "$work/files"; }
+itself() { user=$(own_name); own_home=$(home_of "$user"); }
+
 receive() {
   broken=
   choose_fetcher
@@ -331,6 +365,7 @@ fetch() {
     tool=$?
     if [ $tool -eq 0 ]; then
       digest "$work/$1"
+      sum=${sums% }
       [ "$sum" != "$4" ] || return 0
       [ -n "$sum" ] || refuse no-digest-tool 'none of sha256sum, shasum, openssl, busybox, python3'
       have=$(wc -c <"$work/$1")
@@ -435,20 +470,27 @@ print(answer.status)' "$2") && return
 
 # What has come: its digest, its files.
 
-# digest FILE: set `sum`, empty where nothing can compute it.
+# digest FILE ...: set `sums` to theirs, each with a blank after it; empty where nothing can compute them.
 digest() {
+  sums='' wanted=$((2 * $#))
   for tool in sha256sum shasum openssl busybox python3; do
     ! command -v $tool >/dev/null || break
   done
+  # shellcheck disable=SC2046 # digests and names, none of which has a blank
   case $tool in
-  sha256sum) sum=$(sha256sum <"$1") ;;
-  shasum) sum=$(shasum -a 256 <"$1") ;;
-  openssl) sum=$(openssl dgst -sha256 -r <"$1") ;;
-  busybox) sum=$(busybox sha256sum <"$1") ;;
-  python3) sum=$(python3 -I -c 'import hashlib,sys;print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1") ;;
+  sha256sum) set -- $(sha256sum "$@") ;;
+  shasum) set -- $(shasum -a 256 "$@") ;;
+  openssl) set -- $(openssl dgst -sha256 -r "$@") ;;
+  busybox) set -- $(busybox sha256sum "$@") ;;
+  python3) set -- $(python3 -I -c 'import hashlib,sys
+for f in sys.argv[1:]:print(hashlib.sha256(open(f,"rb").read()).hexdigest(),f)' "$@") ;;
   esac 2>/dev/null
-  sum=${sum%% *}
-  [ ${#sum} -eq 64 ] || sum=
+  # Each with a name.
+  [ $# -eq "$wanted" ] || return 0
+  while [ $# -gt 0 ]; do
+    [ ${#1} -ne 64 ] || sums="$sums$1 "
+    shift 2
+  done
 }
 
 # unpack: modes as they were packed, whatever the umask; owned by us, whoever packed it.
@@ -460,15 +502,12 @@ unpack() {
     ! cramped || refuse no-place "$work: full while unpacking"
     refuse unpack "$note"
   fi
-  rm -f "$work/bundle"
+  # The room, not the name: that goes with the rest.
+  true >"$work/bundle"
 }
 
 # cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() {
-  head -c 65536 /dev/zero >"$work/room" || return 0
-  rm -f "$work/room"
-  return 1
-} 2>/dev/null
+cramped() { ! fill "$work/room" 64; } 2>/dev/null
 
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
 # removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
@@ -483,7 +522,7 @@ post() {
   exec 9<>"$work/life" 8<>"$work/answer"
   write_self || refuse no-place "$work: no room for this text"
   # exec: $! must be the guard itself, not a shell that waits for it. 3 and 8 by name: ksh hands no such numbers on.
-  exec setsid sh "$self" guard "$work" $$ <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
+  exec setsid sh "$self" guard "$work" $$ "$pid_space" <"$work/life" >/dev/null 2>&1 3<&3 4>&- 5<&- 8<>"$work/answer" 9>&- &
   guard=$!
   # For reading only, so that the end of the guard is the end of its answers.
   exec 8<"$work/answer"
@@ -499,7 +538,7 @@ over() {
 }
 
 guard() {
-  work=$1 payload=$2 late=${3:-} phase='' pids=''
+  work=$1 payload=$2 pid_space=$3 late=${4:-} phase='' pids=''
   born $$
   mine=$born
   born "$payload"
@@ -527,18 +566,12 @@ guard() {
     *-*) ;;
     *)
       phase=$word
-      # The timer first, before the script has taken all processes. By way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+      # First, before the script has taken all processes.
       (
         exec 8>&-
-        sleep "$seconds" && same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0
+        pace "$seconds"
       ) &
-      [ "$phase" != script ] || {
-        (
-          exec 8>&-
-          while sleep 5 && same "$payload" "$its"; do thin 6 && thin 7; done
-        ) &
-        listen
-      }
+      [ "$phase" != script ] || listen
       ;;
     esac
   done
@@ -549,6 +582,26 @@ guard() {
   # This group: the guard and what it has in the background.
   kill -s KILL 0
 }
+
+# pace SECONDS: tell the guard when the deadline is there. Who waits for the first one stays, to thin the output: so a
+# short run needs no process for that.
+pace() {
+  if [ "$phase" = script ] || [ "$1" -le 5 ]; then
+    sleep "$1" && overdue
+  else
+    sleep 5
+    if [ ! -e "/proc/$payload/fd/6" ]; then
+      sleep $(($1 - 5)) && overdue &
+    fi
+  fi
+  while [ "$phase" = prepare ] && same "$payload" "$its"; do
+    thin 6 && thin 7
+    sleep 5
+  done
+}
+
+# overdue: by way of /proc, since the script may have removed the directory; $$ is the guard here, too.
+overdue() { same $$ "$mine" && echo "timed-out-$phase" >/proc/$$/fd/0; }
 
 # thin FD: give the disk back what the script wrote long ago, so that endless output does not fill it. The size stays,
 # and the end, which is all that is shown. Where fallocate is missing, as on busybox, the output stays whole.
@@ -613,7 +666,7 @@ unforked() {
     while [ -e "/proc/$pid" ] && [ "$up" -lt "$until" ]; do now; done
   done
   [ -n "$late" ] || exit
-  exec sh "$self" guard "$work" "$payload" "$late" 8>&8
+  exec sh "$self" guard "$work" "$payload" "$pid_space" "$late" 8>&8
 }
 
 # prey: set `prey` to all that descends from the payload, and all that carries the work directory in its environment,
@@ -661,9 +714,11 @@ tree() {
 
 # become: set `as`, the prefix that makes a command the user's, and `user` and `home`.
 become() {
-  user=${run_as:-$(own_name)}
-  home=$(home_of "$user")
+  itself 2>/dev/null
+  home=$own_home
   [ -n "$run_as" ] || return 0
+  user=$run_as
+  home=$(home_of "$user")
   { uid=$(id -u "$user") && gid=$(id -g "$user"); } 2>/dev/null || refuse no-user "$user"
   # All of them stay in the agent's process group, and all but runuser leave no process in between.
   for as in \
@@ -705,10 +760,10 @@ identify() {
 
 # arrange: everything that the script needs to find.
 arrange() {
-  # Whoever the script runs as may enter the directory, and knows the names.
-  chmod 700 "$work/script" "$work/inputs"
+  # Where the script runs as another user, that one may enter the directory, and knows the names.
+  { [ -z "$as" ] && [ -x "$work/script" ]; } || chmod 700 "$work/script" "$work/inputs"
   # Not `:`, whose failure to redirect would be the end of this shell.
-  { true >"$work/notice" && cat "$out" >"$work/out" && cat "$err" >"$work/err"; } || refuse no-place "$work: full"
+  { true >"$work/notice" && begin_output; } || refuse no-place "$work: full"
   [ "$resumed" -eq 0 ] || rm -f "$out" "$err"
   [ -z "$as" ] || chown -Rh "$uid:$gid" "$work/files" "$work/script" "$work/out" "$work/err"
   # The script may remove its own directory; what is open stays readable.
@@ -772,6 +827,8 @@ mute() {
 
 # measure: set the sizes of all that was written, also of what was not kept over a reboot.
 measure() {
+  out_size=0 err_size=0
+  [ -s "$out" ] || [ -s "$err" ] || [ "$resumed" -gt 0 ] || return 0
   # shellcheck disable=SC2046 # sizes and names
   set -- $(wc -c "$out" "$err")
   out_size=$1 err_size=$3
@@ -781,17 +838,30 @@ measure() {
 
 report() {
   measure
-  out_sum=$(fingerprint "$out" "$out_size" "$out_lost")
-  err_sum=$(fingerprint "$err" "$err_size" "$err_lost")
+  set --
+  ! hashed "$out_size" "$out_lost" || set -- "$out"
+  ! hashed "$err_size" "$err_lost" || set -- "$@" "$err"
+  [ $# -eq 0 ] || digest "$@"
+  fingerprint "$out_size" "$out_lost"
+  out_sum=$sum
+  fingerprint "$err_size" "$err_lost"
+  err_sum=$sum
   record
   extract "$out" "$out_size" "$stdout_extract"
   extract "$err" "$err_size" "$stderr_extract" >&2
 }
 
+# hashed SIZE LOST: whether it is worth it, and all there.
+hashed() { [ "$1" != 0 ] && [ "$2" = 0 ] && ! more "$1" "$whole_output"; }
+
+# fingerprint SIZE LOST: set `sum` to that of the next of `sums`, or of nothing, or to nothing.
 fingerprint() {
-  ! more "$2" "$whole_output" && [ "$3" = 0 ] || return
-  digest "$1"
-  echo "$sum" | cut -c 1-16
+  sum=
+  if [ "$1" = 0 ]; then
+    sum=e3b0c44298fc1c14
+  elif hashed "$1" "$2"; then
+    sum=${sums%% *} sums=${sums#* }
+  fi
 }
 
 # extract FILE SIZE LIMIT: the end of it. The agent would keep the beginning.
@@ -804,7 +874,8 @@ extract() {
 # The order of things.
 
 main() {
-  exec </dev/null 4>&2
+  # 6 and 7 are not open before the script's output is there: by that the guard knows.
+  exec </dev/null 4>&2 6<&- 7<&-
   cd / || exit
   umask 077
   # A script may `kill 0`. What is handled here is as it was in whatever is started.
@@ -844,12 +915,23 @@ orient() {
   command=${SSM_COMMAND_ID:-} instance=${AWS_SSM_INSTANCE_ID:-}
   case $command$instance in *[!0-9A-Za-z-]*) command='' instance='' ;; esac
   work='' guard='' as='' error='' detail='' bundle='' out=/dev/null err=/dev/null
-  code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
+  up=0 began=0 code=0 signal=0 script_seconds=0 resumed=0 out_lost=0 err_lost=0
   # It has the clock, the processes and the open files.
   [ -e /proc/$$/fd/4 ] || refuse setup '/proc is not mounted'
   now
-  prepare_until=$((up + fetch_timeout))
+  began=$up prepare_until=$((up + fetch_timeout))
+  pid_space=none
+  name_space 2>/dev/null 6</proc/self/ns/pid
   survey
+}
+
+# name_space: set `pid_space` to the one that the pids here are of, by the number of what is open on 6. Linux before 5.14
+# does not tell it there.
+name_space() {
+  while read -r key number; do
+    [ "$key" != ino: ] || pid_space=pid:[$number]
+  done </proc/$$/fdinfo/6
+  [ "$pid_space" != none ] || pid_space=$(readlink /proc/self/ns/pid)
 }
 
 prepare() {

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -30,6 +31,30 @@ def test_it_may_tidy_up_within_the_grace(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\ntrap 'echo tidy; exit 7' TERM\nsleep 60 & wait\n", timeout=1, grace=5)
     assert (outcome.record.outcome, outcome.record.code, outcome.extract) == ("timed-out", 7, "tidy\n")
     assert outcome.seconds < 5
+
+
+@pytest.mark.slow
+def test_a_long_time_for_fetching_has_its_end_as_well(rig: Rig) -> None:
+    """The one that waits for it does so in two steps."""
+    text = build(rig.recipe("#!/bin/sh\n", faults=["hang", "always"], fetch_timeout=7))
+    rig.content = rig.content[:700]
+    outcome = rig.finish(rig.start(text))
+    assert (outcome.record.outcome, outcome.record.error) == ("refused", "fetch-timeout")
+    assert 7 <= outcome.seconds < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fetching", [0, 6])
+def test_endless_output_does_not_fill_the_disk(rig: Rig, fetching: int) -> None:
+    """However long it took until the script could start."""
+    equip(rig, ["curl", "fallocate"])
+    rig.wrap("tar", f"sleep {fetching}")
+    script = "#!/bin/sh\nhead -c 5000000 /dev/zero\nsleep 8\nstat -L -c %b /proc/$$/fd/1 >&2\n"
+    text = build(rig.recipe(script, files={"a": b""}, fetch_timeout=30), readable=True)
+    text = re.sub(r"whole_output='\d+'", "whole_output='2000000'", text)
+    outcome = rig.execute(text)
+    assert outcome.record.stdout_bytes == 5_000_000
+    assert int(outcome.errors) * 512 < 2_000_000
 
 
 @pytest.mark.slow
@@ -158,7 +183,7 @@ def test_a_kill_while_the_files_are_being_removed_leaves_nothing(rig: Rig) -> No
 @pytest.mark.slow
 def test_a_kill_while_the_output_is_being_hashed_leaves_nothing(rig: Rig) -> None:
     equip(rig, ["curl"])
-    rig.wrap("sha256sum", f"case $(readlink /proc/self/fd/0) in */out) : >{rig.root}/ready; sleep 60 ;; esac")
+    rig.wrap("sha256sum", f"case $* in */fd/6*) : >{rig.root}/ready; sleep 60 ;; esac")
     started = rig.start(build(rig.recipe("#!/bin/sh\necho x\n")))
     wait_for(rig.root / "ready")
     started.cancel()
