@@ -1,12 +1,15 @@
 """The targets, what a client needs to know of them, and whether they got what they should.
 
 They are real sshd on this machine (`tests/ssh/farm.py`). Where contestants are compared each is a machine in miniature
-with a /tmp of its own, so that every tool may use the same paths on all of them, as it would on real machines. Where
-ours alone meets very many of them, they are lean.
+with a file system of its own, so that every tool may use the same paths on all of them, as it would on real machines.
+On one that they share, a new file takes the longer the more files were removed in the last seconds, whoever did it: for
+so long ext4 gives no inode out again, and passes over each of them (`recently_deleted` in fs/ext4/ialloc.c). Where ours
+alone meets very many of them, they are lean.
 """
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +22,7 @@ from benchmarks.ssh.job import Job, Payload, make
 # OpenSSH's own order, and the exchange that costs least before it (for all who use OpenSSH; the others have their own).
 EXCHANGES = {"default": "", "curve25519": "KexAlgorithms ^curve25519-sha256\n"}
 HOST = "127.0.0.1"
+ROOM = "100m"  # that the files of a target may take
 # How a script on an isolated target, and on a lean one, knows which it is. Ours shows it no SSH_CONNECTION.
 ISOLATED = "read -r name </proc/sys/kernel/hostname"
 LEAN = "name=${DEPLOY_FILES_DIR#*/servers/}; name=${name%%/*}"
@@ -50,9 +54,12 @@ class Ground:
         self.folder = Path(self.temporary.name)
         self.farm = Farm()
         self.lean = lean
-        self.servers = self.farm.servers(number, lean=True) if lean else self.farm.servers(number, shared_key=True)
+        self.servers = self.farm.servers(number, lean=True) if lean else self._isolated(number)
         (self.folder / "results").mkdir()
         self._write()
+
+    def _isolated(self, number: int) -> Sequence[Server]:
+        return self.farm.servers(number, shared_key=True, space=ROOM)
 
     @property
     def home(self) -> Path:

@@ -24,6 +24,11 @@ fi
 mount -t proc proc /proc
 echo "$name" >/proc/sys/kernel/hostname
 mount --rbind "$folder" /mnt # a way to the folder that no mount below hides
+set --
+for other in "${folder%/*}"/*/root; do
+  [ "$other" = "$folder/root" ] || set -- "$@" "$other"
+done
+umount -l "$@" 2>/dev/null || : # a machine does not see the file systems of others; not all have one of their own
 for place in tmp var/tmp var/lib var/log run root home dev/shm; do
   mount --bind "/mnt/root/$place" "/$place"
 done
