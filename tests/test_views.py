@@ -242,6 +242,18 @@ def test_names_details_and_outputs_of_a_target_steer_neither_terminal_nor_rich()
         assert_harmless(line)
 
 
+def test_a_terminal_can_show_that_ctrl_c_was_pressed_without_breaking_the_screen() -> None:
+    """It puts `^C` behind the last line; where that is full, into a line of its own, of which rich knows nothing."""
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, height=20, force_terminal=True, color_system=None)
+    events = events_of(replace(failed("i-1"), detail="x" * 100))
+    with LiveView(console, lambda: 10.0) as view:
+        for event in events:
+            view.show(event, replay(events))
+    drawn = [line for line in re.split(r"[\r\n]|\x1b\[[^a-zA-Z]*[a-zA-Z]", screen.getvalue()) if "i-1" in line]
+    assert {len(line) for line in drawn} == {78}
+
+
 def test_the_live_view_draws_the_run_and_takes_the_screen_away_again() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=20, color_system=None)
     told = events_of(succeeded("i-1"), plan=replace(make_plan("i-1"), notes=("a rehearsal",)))

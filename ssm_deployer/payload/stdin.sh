@@ -86,7 +86,10 @@ receive() {
   if [ "$unpacked$sent" != "0$blocks+0" ]; then
     ! cramped || refuse no-place "$work: full while receiving"
     case $sent in
-    *[!0-9+]* | '' | "$blocks+0") refuse unpack "$(cat "$work/note" "$work/sent")" ;;
+    *[!0-9+]* | '' | "$blocks+0")
+      [ -s "$work/note" ] || cat "$work/sent" >"$work/note"
+      refuse unpack "$(cat "$work/note")"
+      ;;
     *) refuse cut-off "$sent of $blocks blocks of $block bytes" ;;
     esac
   fi

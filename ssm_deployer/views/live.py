@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,7 @@ from ssm_deployer.model import Invocation, Status
 from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, one_line, run_line, size
 
 FRAMES_PER_SECOND = 8
+SPARE_COLUMNS = len("^C")  # which a terminal shows behind the last line: in the next it would put rich out of step
 SPARE_LINES = 5  # for the head, the sum and the prompt: a table higher than the screen would scroll it
 
 # What a reader looks for first comes first where not all rows have room.
@@ -101,7 +103,10 @@ class LiveView:
 
     def _frame(self) -> RenderableType:
         run = self._run  # drawn by rich's thread; the value is immutable, so one look at it is consistent
-        return render(run, self._now(), self._console.height) if run is not None else Text()
+        if run is None:
+            return Text()
+        console = self._console
+        return Constrain(render(run, self._now(), console.height), console.width - SPARE_COLUMNS)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
