@@ -158,7 +158,6 @@ class SshBackend:
         self._descriptor = -1
 
     def _write(self, tarball: Tarball) -> Packed | None:
-        tarball.add_folder("files")
         tarball.add("script", self._content.script, mode=0o700)
         if self._content.inputs:
             tarball.add("inputs", self._content.inputs)

@@ -28,17 +28,13 @@ class Tarball:
         self.size = 0
         self._ended = False
 
-    def add_folder(self, name: str) -> None:
-        """Add a folder."""
-        self._put(_header(name, kind=tarfile.DIRTYPE, mode=0o700))
-
     def add(self, name: str, content: bytes, mode: int = 0o600) -> None:
-        """Add a file."""
-        self._put(_header(name, len(content), mode=mode) + content)
+        """Add a member."""
+        self._put(_header(name, len(content), mode) + content)
         self._pad()
 
     def stream(self, name: str, write: Callable[["Tarball"], T]) -> T:
-        """Add a file that `write` writes; how long it is becomes known, and is put before it, afterwards."""
+        """Add a member that `write` writes; how long it is becomes known, and is put before it, afterwards."""
         start = self.size
         self._put(_header(name))
         written = write(self)
@@ -95,7 +91,7 @@ class Tarball:
             self._file.close()
 
 
-def _header(name: str, size: int = 0, *, mode: int = 0o600, kind: bytes = tarfile.REGTYPE) -> bytes:
+def _header(name: str, size: int = 0, mode: int = 0o600) -> bytes:
     member = tarfile.TarInfo(name)
-    member.size, member.mode, member.type = size, mode, kind
+    member.size, member.mode = size, mode
     return member.tobuf(format=tarfile.GNU_FORMAT)

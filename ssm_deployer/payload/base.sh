@@ -49,7 +49,7 @@ refuse() {
   outcome=refused error=$1
   detail=$(plain "$2")
   # What failed because the guard ended it failed for want of time.
-  over || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
+  over || error=fetch-timeout detail="not ready after $fetch_timeout s, then $detail"
   code=${codes#*"$error:"}
   code=${code%% *}
   report
@@ -80,8 +80,9 @@ mounted() {
   done </proc/mounts
 }
 
-# erase DIR: remove what is ours, but never what somebody mounted there.
+# erase DIR: remove what is ours, but never what somebody mounted there, nor what somebody put in its place.
 erase() {
+  ours "$1" || return 0
   mounted "$1"
   if [ -n "$points" ]; then
     set -f
@@ -96,21 +97,14 @@ erase() {
     echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
     return
   fi
-  remove "$1" 2>/dev/null
-}
-
-# remove DIR: the owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-remove() {
-  gone=$1 whose=
-  read -r whose <"$gone/owner"
+  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+  gone=$1
   set --
   for item in "$gone"/* "$gone"/.[!.]*; do
     [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  # In this order by one process.
-  rm -rf "$@" "$gone" && return
-  # Some of it is still there, but not the owner.
-  echo "$whose" >"$gone/owner"
-  chmod -R u+rwx "$gone"
-  rm -rf "$@" "$gone" || echo "$whose" >"$gone/owner"
+  remove "$@"
+  [ -e "$gone/files" ] || remove "$gone"
 }
+
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null

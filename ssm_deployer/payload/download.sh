@@ -5,8 +5,6 @@ write_self() { :; }
 listen() { :; }
 
 # What stdin.sh reads for itself, to be quick, programs are asked for here, since this text has to be small.
-roomy() { has_room "$1"; }
-furnish() { mkdir "$work/files"; }
 itself() { user=$(own_name); own_home=$(home_of "$user"); }
 
 receive() {

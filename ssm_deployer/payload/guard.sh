@@ -79,7 +79,7 @@ pace() {
     sleep "$1" && overdue
   else
     sleep 5
-    if [ ! -e "/proc/$payload/fd/6" ]; then
+    if [ ! -f "/proc/$payload/fd/6" ]; then
       sleep $(($1 - 5)) && overdue &
     fi
   fi

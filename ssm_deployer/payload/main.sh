@@ -1,8 +1,8 @@
 # The order of things.
 
 main() {
-  # 6 and 7 are not open before the script's output is there: by that the guard knows.
-  exec </dev/null 4>&2 6<&- 7<&-
+  # 6 and 7 are kept for the script's output: by its being there the guard knows that it has begun.
+  exec </dev/null 4>&2 6</dev/null 7</dev/null
   cd / || exit
   umask 077
   # A script may `kill 0`. What is handled here is as it was in whatever is started.

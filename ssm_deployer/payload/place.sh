@@ -63,7 +63,9 @@ settle() {
 occupy() {
   reason='no directory'
   [ -d "$1" ] || return
-  roomy "$1" || return
+  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
+  reason="$room KiB free, $need_kib needed"
+  more "${room:-$need_kib}" $((need_kib - 1)) || return
   reason='not writable'
   for again in '' _1 _2 _3; do
     # Plain mkdir follows no link and takes over nothing that someone else has put there.
@@ -75,27 +77,9 @@ occupy() {
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
-  true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && furnish "$1" || return
-  reason='no program in it can be executed'
-  chmod 755 "$work/probe"
+  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
   [ -z "$as" ] || chmod 711 "$work"
+  reason='no program in it can be executed'
   # shellcheck disable=SC2086 # a prefix of several words
   $as "$work/probe"
-}
-
-# has_room BASE: whether there is room in it. Set `reason`, in case there is not.
-has_room() {
-  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
-  reason="$room KiB free, $need_kib needed"
-  more "${room:-$need_kib}" $((need_kib - 1))
-}
-
-# fill FILE KIB: whether so much can be written, in steps of 4 KiB and without a process. It is taken back at once.
-fill() {
-  chunk=' ' chunks=0
-  while [ ${#chunk} -lt 4096 ]; do chunk=$chunk$chunk; done
-  while [ "$chunks" -lt "$2" ] && echo "$chunk"; do
-    chunks=$((chunks + 4))
-  done >"$1"
-  true >"$1" && [ "$chunks" -ge "$2" ]
 }

@@ -36,7 +36,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         region: where the bucket is; for `s3://` only.
         endpoint_url: of S3, where it is not AWS's own; for `s3://` only.
         streamed: size, in bytes, of the tar by which all of it comes on stdin; 0 where it is fetched. The members are
-            `files`, an empty folder, and `script`, `inputs` and `bundle`, of which the first can be executed.
+            `script`, which can be executed, `inputs` and `bundle`.
     """
 
     run_id: str

@@ -103,7 +103,7 @@ judge() {
   fi
   outcome=${late:-$outcome}
   # Whoever wrote to a full disk had no room to say so.
-  [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
+  ! ours "$work" || ! cramped || detail='the disk is full, so some of the output may be missing'
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.

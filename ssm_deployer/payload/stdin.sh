@@ -105,13 +105,10 @@ itself() {
   own_home=${home:-}
   [ "$uid" = 0 ] || return 0
   while IFS=: read -r user _ number _ _ own_home _; do
-    [ "$number" != 0 ] || return 0
+    if [ "$number" = 0 ]; then
+      own_home=${own_home:-/}
+      return
+    fi
   done </etc/passwd
   user=root own_home=/root
 }
-
-# roomy BASE, furnish BASE: whether there is room in it. So little as most runs bring, and as `cramped` asks for, is
-# sooner written than asked for. The folder for the files comes in the tar.
-roomy() { little || has_room "$1"; }
-furnish() { ! little || fill "$work/note" $((need_kib - 960)) || { has_room "$1" && false; }; }
-little() { ! more "$need_kib" 1280; }

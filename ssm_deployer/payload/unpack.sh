@@ -3,6 +3,7 @@
 # digest FILE ...: set `sums` to theirs, each with a blank after it; empty where nothing can compute them.
 digest() {
   sums='' wanted=$((2 * $#))
+  set -f # openssl writes *NAME
   for tool in sha256sum shasum openssl busybox python3; do
     ! command -v $tool >/dev/null || break
   done
@@ -15,6 +16,7 @@ digest() {
   python3) set -- $(python3 -I -c 'import hashlib,sys
 for f in sys.argv[1:]:print(hashlib.sha256(open(f,"rb").read()).hexdigest(),f)' "$@") ;;
   esac 2>/dev/null
+  set +f
   # Each with a name.
   [ $# -eq "$wanted" ] || return 0
   while [ $# -gt 0 ]; do
@@ -36,5 +38,11 @@ unpack() {
   true >"$work/bundle"
 }
 
-# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() { ! fill "$work/room" 64; } 2>/dev/null
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all: whether 64 KiB cannot
+# be written, in four steps, without a process.
+cramped() {
+  chunk=' ' chunks=0
+  while [ ${#chunk} -lt 16384 ]; do chunk=$chunk$chunk; done
+  while [ "$chunks" -lt 4 ] && echo "$chunk"; do chunks=$((chunks + 1)); done >"$work/room"
+  ! { true >"$work/room" && [ "$chunks" = 4 ]; }
+} 2>/dev/null

@@ -77,7 +77,7 @@ refuse() {
   outcome=refused error=$1
   detail=$(plain "$2")
   # What failed because the guard ended it failed for want of time.
-  over || error=fetch-timeout detail="not ready after $fetch_timeout s; then $detail"
+  over || error=fetch-timeout detail="not ready after $fetch_timeout s, then $detail"
   code=${codes#*"$error:"}
   code=${code%% *}
   report
@@ -108,8 +108,9 @@ mounted() {
   done </proc/mounts
 }
 
-# erase DIR: remove what is ours, but never what somebody mounted there.
+# erase DIR: remove what is ours, but never what somebody mounted there, nor what somebody put in its place.
 erase() {
+  ours "$1" || return 0
   mounted "$1"
   if [ -n "$points" ]; then
     set -f
@@ -124,24 +125,17 @@ erase() {
     echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
     return
   fi
-  remove "$1" 2>/dev/null
-}
-
-# remove DIR: the owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
-remove() {
-  gone=$1 whose=
-  read -r whose <"$gone/owner"
+  # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
+  gone=$1
   set --
   for item in "$gone"/* "$gone"/.[!.]*; do
     [ "$item" = "$gone/owner" ] || set -- "$@" "$item"
   done
-  # In this order by one process.
-  rm -rf "$@" "$gone" && return
-  # Some of it is still there, but not the owner.
-  echo "$whose" >"$gone/owner"
-  chmod -R u+rwx "$gone"
-  rm -rf "$@" "$gone" || echo "$whose" >"$gone/owner"
+  remove "$@"
+  [ -e "$gone/files" ] || remove "$gone"
 }
+
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
 
 # Where the files go, and what killed payloads left there.
 
@@ -208,7 +202,9 @@ settle() {
 occupy() {
   reason='no directory'
   [ -d "$1" ] || return
-  roomy "$1" || return
+  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
+  reason="$room KiB free, $need_kib needed"
+  more "${room:-$need_kib}" $((need_kib - 1)) || return
   reason='not writable'
   for again in '' _1 _2 _3; do
     # Plain mkdir follows no link and takes over nothing that someone else has put there.
@@ -220,29 +216,11 @@ occupy() {
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
-  true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && furnish "$1" || return
-  reason='no program in it can be executed'
-  chmod 755 "$work/probe"
+  mkdir "$work/files" && true >"$work/note" && echo '#!/bin/sh' >"$work/probe" && chmod 755 "$work/probe" || return
   [ -z "$as" ] || chmod 711 "$work"
+  reason='no program in it can be executed'
   # shellcheck disable=SC2086 # a prefix of several words
   $as "$work/probe"
-}
-
-# has_room BASE: whether there is room in it. Set `reason`, in case there is not.
-has_room() {
-  room=$(df -Pk "$1" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9-]*[%-] .*/\1/p')
-  reason="$room KiB free, $need_kib needed"
-  more "${room:-$need_kib}" $((need_kib - 1))
-}
-
-# fill FILE KIB: whether so much can be written, in steps of 4 KiB and without a process. It is taken back at once.
-fill() {
-  chunk=' ' chunks=0
-  while [ ${#chunk} -lt 4096 ]; do chunk=$chunk$chunk; done
-  while [ "$chunks" -lt "$2" ] && echo "$chunk"; do
-    chunks=$((chunks + 4))
-  done >"$1"
-  true >"$1" && [ "$chunks" -ge "$2" ]
 }
 
 # At most once: a directory per run and instance, made by mkdir, which only one process can win.
@@ -340,8 +318,6 @@ write_self() { :; }
 listen() { :; }
 
 # What stdin.sh reads for itself, to be quick, programs are asked for here, since this text has to be small.
-roomy() { has_room "$1"; }
-furnish() { mkdir "$work/files"; }
 itself() { user=$(own_name); own_home=$(home_of "$user"); }
 
 receive() {
@@ -473,6 +449,7 @@ print(answer.status)' "$2") && return
 # digest FILE ...: set `sums` to theirs, each with a blank after it; empty where nothing can compute them.
 digest() {
   sums='' wanted=$((2 * $#))
+  set -f # openssl writes *NAME
   for tool in sha256sum shasum openssl busybox python3; do
     ! command -v $tool >/dev/null || break
   done
@@ -485,6 +462,7 @@ digest() {
   python3) set -- $(python3 -I -c 'import hashlib,sys
 for f in sys.argv[1:]:print(hashlib.sha256(open(f,"rb").read()).hexdigest(),f)' "$@") ;;
   esac 2>/dev/null
+  set +f
   # Each with a name.
   [ $# -eq "$wanted" ] || return 0
   while [ $# -gt 0 ]; do
@@ -506,8 +484,14 @@ unpack() {
   true >"$work/bundle"
 }
 
-# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all.
-cramped() { ! fill "$work/room" 64; } 2>/dev/null
+# cramped: whether the disk is full, which the tools say in many ways or, on that same disk, not at all: whether 64 KiB cannot
+# be written, in four steps, without a process.
+cramped() {
+  chunk=' ' chunks=0
+  while [ ${#chunk} -lt 16384 ]; do chunk=$chunk$chunk; done
+  while [ "$chunks" -lt 4 ] && echo "$chunk"; do chunks=$((chunks + 1)); done >"$work/room"
+  ! { true >"$work/room" && [ "$chunks" = 4 ]; }
+} 2>/dev/null
 
 # The guard: a process outside the agent's process group, which outlives the agent's SIGKILL, enforces the deadlines and
 # removes the files, whether the payload asks for it or was killed. It holds none of the agent's pipes. It blocks on a
@@ -590,7 +574,7 @@ pace() {
     sleep "$1" && overdue
   else
     sleep 5
-    if [ ! -e "/proc/$payload/fd/6" ]; then
+    if [ ! -f "/proc/$payload/fd/6" ]; then
       sleep $(($1 - 5)) && overdue &
     fi
   fi
@@ -815,7 +799,7 @@ judge() {
   fi
   outcome=${late:-$outcome}
   # Whoever wrote to a full disk had no room to say so.
-  [ ! -d "$work" ] || ! cramped || detail='the disk is full, so some of the output may be missing'
+  ! ours "$work" || ! cramped || detail='the disk is full, so some of the output may be missing'
 }
 
 # mute: whether this shell tells nothing of a killed process, so that only the number is left to judge by.
@@ -874,8 +858,8 @@ extract() {
 # The order of things.
 
 main() {
-  # 6 and 7 are not open before the script's output is there: by that the guard knows.
-  exec </dev/null 4>&2 6<&- 7<&-
+  # 6 and 7 are kept for the script's output: by its being there the guard knows that it has begun.
+  exec </dev/null 4>&2 6</dev/null 7</dev/null
   cd / || exit
   umask 077
   # A script may `kill 0`. What is handled here is as it was in whatever is started.

@@ -487,9 +487,6 @@ def members(given: Mapping[str, bytes], mode: int) -> bytes:
     """What a client streams: the script, and what else there is."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        folder = tarfile.TarInfo("files")
-        folder.type, folder.mode = tarfile.DIRTYPE, mode | 0o100
-        archive.addfile(folder)
         for name, content in given.items():
             info = tarfile.TarInfo(name)
             info.mode, info.size = mode | 0o100 * (name == "script"), len(content)

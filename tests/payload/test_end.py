@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -41,6 +42,24 @@ def test_a_long_time_for_fetching_has_its_end_as_well(rig: Rig) -> None:
     outcome = rig.finish(rig.start(text))
     assert (outcome.record.outcome, outcome.record.error) == ("refused", "fetch-timeout")
     assert 7 <= outcome.seconds < 30
+
+
+@pytest.mark.slow
+def test_the_time_for_fetching_ends_what_unpacks_for_too_long(rig: Rig) -> None:
+    equip(rig, ["curl"])
+    rig.wrap("tar", "case $* in *-xzpof*) sleep 60 ;; esac")
+    outcome = rig.run("#!/bin/sh\n", files={"a": b"x"}, fetch_timeout=7)
+    assert (outcome.record.outcome, outcome.record.error) == ("refused", "fetch-timeout")
+    assert 7 <= outcome.seconds < 20
+
+
+def test_what_somebody_puts_in_the_place_of_its_folder_is_left_alone(rig: Rig) -> None:
+    replace = "cd /; rm -rf $work; mkdir $work; touch $work/precious; chown 12345 $work"
+    outcome = rig.run(f"#!/bin/sh\nwork=${{DEPLOY_FILES_DIR%/files}}\n{replace}\n")
+    assert outcome.record.outcome == "exited"
+    [precious] = rig.tmp.glob("deploy_files_*/precious")
+    assert list(precious.parent.iterdir()) == [precious]
+    shutil.rmtree(precious.parent)
 
 
 @pytest.mark.slow
