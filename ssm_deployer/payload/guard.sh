@@ -60,7 +60,10 @@ guard() {
         exec 8>&-
         pace "$seconds"
       ) &
-      [ "$phase" != script ] || listen
+      [ "$phase" != script ] || {
+        listen
+        echo ready >&8
+      }
       ;;
     esac
   done

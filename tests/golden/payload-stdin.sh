@@ -493,7 +493,10 @@ guard() {
         exec 8>&-
         pace "$seconds"
       ) &
-      [ "$phase" != script ] || listen
+      [ "$phase" != script ] || {
+        listen
+        echo ready >&8
+      }
       ;;
     esac
   done
@@ -707,6 +710,8 @@ execute() {
     [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
   fi
   echo "script $timeout" >&9
+  # Its timer must stand before the script may take all processes, and no script goes without.
+  read -r _ <&8 || refuse setup 'the guard is gone'
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.

@@ -53,6 +53,14 @@ def test_the_time_for_fetching_ends_what_unpacks_for_too_long(rig: Rig) -> None:
     assert 7 <= outcome.seconds < 20
 
 
+def test_no_script_runs_without_its_guard(rig: Rig) -> None:
+    equip(rig, ["curl"])
+    rig.wrap("setsid", "exit 1")
+    outcome = rig.run("#!/bin/sh\ntouch ran\necho ran\n")
+    assert (outcome.record.outcome, outcome.record.error) == ("refused", "setup")
+    assert rig.settle() == []
+
+
 def test_what_somebody_puts_in_the_place_of_its_folder_is_left_alone(rig: Rig) -> None:
     replace = "cd /; rm -rf $work; mkdir $work; touch $work/precious; chown 12345 $work"
     outcome = rig.run(f"#!/bin/sh\nwork=${{DEPLOY_FILES_DIR%/files}}\n{replace}\n")
