@@ -5,7 +5,7 @@ import os
 import selectors
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class Child:
 
     Args:
         command: program and arguments.
+        environment: what it finds; None for what this process has.
         watch: whoever calls back; all that is here must be called by its thread.
         on_stdout: gets what it writes, as it comes.
         on_stderr: likewise.
@@ -69,11 +70,18 @@ class Child:
         on_stdout: Callable[[bytes], None],
         on_stderr: Callable[[bytes], None],
         on_end: Callable[[int], None],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C at the terminal is for us to answer, and nothing may be asked there.
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=environment,
+            bufsize=0,
+            start_new_session=True,
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101, PT018 - as asked for
         self._watch = watch

@@ -166,7 +166,12 @@ class Connection:
 
     def _spawn(self, command: Sequence[str], on_end: Callable[[int], None]) -> None:
         self._child = Child(
-            command, self._watch, on_stdout=self._take_stdout, on_stderr=self._take_stderr, on_end=on_end
+            command,
+            self._watch,
+            on_stdout=self._take_stdout,
+            on_stderr=self._take_stderr,
+            on_end=on_end,
+            environment=openssh.environment(),
         )
 
     def _stepped(self, code: int) -> None:

@@ -1,5 +1,6 @@
 """The command lines of the system's OpenSSH client. Pure functions; `connection.py` runs what they return."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,11 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     def patience(self) -> int:
         """Seconds until a shell must be there."""
         return self.connect_timeout + self.login_seconds
+
+
+def environment() -> dict[str, str]:
+    """What ssh finds: nothing may ask on a screen. BatchMode says so for the target, but not for a jump host."""
+    return {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}  # since OpenSSH 8.4
 
 
 def ssh(login: Login, target: Target, access: Sequence[str], log: Path, control: Path | None = None) -> list[str]:

@@ -83,6 +83,11 @@ _CONNECTING = (
         "it and ssh have no {} in common; allow one by --ssh-option",
     ),
     _cause(
+        "JumpRefused",
+        r"exchange_identification: (?s:.)*UNKNOWN port 65535(?s:.)*Permission denied \((.*)\)",
+        "the jump host refused the login (it takes {}); is that the right user, and is the key in its authorized_keys?",
+    ),
+    _cause(
         "AuthRefused",
         r"Permission denied \((.*)\)|Too many authentication failures",
         "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",

@@ -134,6 +134,20 @@ def test_a_jump_host_that_refuses_is_told(farm: Farm) -> None:
     assert "refused" in seen.detail.lower()
 
 
+def test_nothing_asks_for_the_password_of_a_jump_host(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a desktop, ssh without a terminal would open a window."""
+    jump = farm.server(authorized=False, config=["PasswordAuthentication yes"])
+    window, asked = farm.home / "bin" / "askpass", farm.home / "asked"
+    window.write_text(f'#!/bin/sh\necho "$*" >>{asked}\n')
+    window.chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(window))
+    monkeypatch.setenv("DISPLAY", ":0")
+    seen = Client(farm, HELLO, jump=f"root@{jump.host}:{jump.port}").deploy_one(farm.server())
+    assert seen.word == "JumpRefused"
+    assert "jump host refused the login (it takes publickey,password)" in seen.detail
+    assert not asked.exists()
+
+
 def test_the_way_may_lead_through_a_jump_host(farm: Farm) -> None:
     jump, server = farm.servers(2)
     seen = Client(farm, HELLO, jump=f"root@{jump.host}:{jump.port}").deploy_one(server)
