@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm_deployer.backends.child import Child, Content
+from ssm_deployer.backends.child import Child, File, Text
 
 
 class Loop:
@@ -72,7 +72,8 @@ def test_all_output_has_come_when_the_end_is_told(loop: Loop) -> None:
 def test_head_and_file_arrive_whole_and_standard_input_stays_open(loop: Loop, file: int) -> None:
     fed: list[bool] = []
     child = loop.start("dd bs=1000005 count=1 iflag=fullblock | tail -c 8; read -r word; echo $word")
-    child.feed(Content(b"head ", file, 1_000_000), lambda: fed.append(True))
+    child.feed(Text(b"head "), lambda: None)
+    child.feed(File(file, 1_000_000), lambda: fed.append(True))
     while b"23456789" not in loop.stdout:
         loop.turn()
     assert fed
@@ -84,13 +85,13 @@ def test_head_and_file_arrive_whole_and_standard_input_stays_open(loop: Loop, fi
 def test_several_are_fed_from_one_file_at_once(file: int) -> None:
     loops = [Loop() for _ in range(3)]
     for loop in loops:
-        loop.start("head -c 1000000 | cksum").feed(Content(b"", file, 1_000_000), lambda: None)
+        loop.start("head -c 1000000 | cksum").feed(File(file, 1_000_000), lambda: None)
     assert [loop.run() for loop in loops] == [0, 0, 0]
     assert len({loop.stdout for loop in loops}) == 1
 
 
 def test_one_that_reads_nothing_blocks_nobody_and_ends_as_it_would(loop: Loop, file: int) -> None:
-    loop.start("exec 0<&-; exit 3").feed(Content(b"", file, 1_000_000), lambda: pytest.fail("it was not fed"))
+    loop.start("exec 0<&-; exit 3").feed(File(file, 1_000_000), lambda: pytest.fail("it was not fed"))
     assert loop.run() == 3
 
 
@@ -150,6 +151,6 @@ def test_one_that_cannot_be_watched_is_no_more() -> None:
 
 def test_one_whose_content_cannot_be_read_is_ended(loop: Loop, file: int) -> None:
     fed: list[bool] = []
-    loop.start("head -c 2000000 >/dev/null").feed(Content(b"", file, 1_000_001), lambda: fed.append(True))
+    loop.start("head -c 2000000 >/dev/null").feed(File(file, 1_000_001), lambda: fed.append(True))
     assert loop.run() == -9
     assert not fed

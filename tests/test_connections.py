@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ssm_deployer import payload
 from ssm_deployer.backends.access import Plain
@@ -23,6 +24,7 @@ from ssm_deployer.model import Invocation, Staged, Status, Target
 PATIENCE = 20.0
 LIMITS = Limits(script=5, fetch=5, delivery=5, grace=1)
 GREETING = f"echo; echo {payload.greeting('run-1')}; echo {payload.greeting('run-1')} >&2\n"
+LISTENING = f"echo {payload.listening('run-1')}\n"
 
 
 class Ground:
@@ -86,13 +88,22 @@ def targets(*names: str) -> Sequence[Target]:
 
 
 def test_the_word_to_stop_is_said_again_as_a_full_pipe_may_not_have_taken_it(ground: Ground) -> None:
-    ground.ssh(f"{GREETING} read -r size; read -r cancel; read -r cancel; exit 3\n")
+    ground.ssh(f"{GREETING} {LISTENING} read -r size; read -r cancel; read -r cancel; exit 3\n")
     connections = ground.connections()
     [one] = connections.start(targets("one"), ground.errand())
     ground.until(lambda: one.invocation.word == "running")
     connections.cancel([one])
     [end] = ground.ends(one)
     assert end.detail.endswith("(ssh ended with 3); the script may have run, or still run")
+
+
+def test_no_content_is_sent_before_the_payload_listens(ground: Ground) -> None:
+    got = ground.folder / "got"
+    (ground.folder / "content").write_bytes(b"precious")
+    read = f"dd bs=1 status=none >>{got}"
+    ground.ssh(f"{GREETING} {read} count=6; timeout 0.2 {read} count=1; echo - >>{got}; {LISTENING} {read} count=8\n")
+    ground.ends(*ground.connections().start(targets("one"), replace(ground.errand(), content_size=8)))
+    assert got.read_bytes() == b"4\ntrue-\nprecious"
 
 
 class Failing(Plain):
@@ -227,7 +238,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_a_login_may_print_more_than_is_kept_before_it_greets(ground: Ground) -> None:
-    ground.ssh(f"head -c 600000 /dev/zero | tr '\\0' x\n{GREETING} head -c 6; exit 3\n")
+    ground.ssh(f"head -c 600000 /dev/zero | tr '\\0' x\n{GREETING} {LISTENING} head -c 6; exit 3\n")
     [end] = ground.ends(*ground.connections().start(targets("one"), ground.errand()))
     assert end.word == "Disconnected"
 

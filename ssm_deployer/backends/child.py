@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -22,14 +23,8 @@ class Watch(Protocol):
         """Call no more; may be repeated."""
 
 
-class Content:
-    """What is fed to a child: some bytes, then the whole of a file, which many children may be fed from at once."""
-
-    def __init__(self, head: bytes, descriptor: int, size: int) -> None:
-        self._head = memoryview(head)
-        self._descriptor = descriptor
-        self._size = size
-        self._offset = 0
+class Food(Protocol):
+    """What a child is fed."""
 
     def pass_on(self, pipe: int) -> None:
         """Write all that is left.
@@ -38,8 +33,28 @@ class Content:
             BlockingIOError: the pipe is full.
             OSError: nobody reads it any more.
         """
-        while self._head:
-            self._head = self._head[os.write(pipe, self._head) :]
+
+
+class Text:
+    """Some bytes."""
+
+    def __init__(self, text: bytes) -> None:
+        self._left = memoryview(text)
+
+    def pass_on(self, pipe: int) -> None:  # noqa: D102 - Food says it, here and below
+        while self._left:
+            self._left = self._left[os.write(pipe, self._left) :]
+
+
+class File:
+    """The whole of a file, which many children may be fed from at once."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._offset = 0
+
+    def pass_on(self, pipe: int) -> None:  # noqa: D102
         while self._offset < self._size:
             passed = os.sendfile(pipe, self._descriptor, self._offset, self._size - self._offset)
             if not passed:
@@ -86,6 +101,7 @@ class Child:
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101, PT018 - as asked for
         self._watch = watch
         self._on_end = on_end
+        self._meals: deque[tuple[Food, Callable[[], None]]] = deque()
         self._pidfd = -1
         self._stdin = self._process.stdin.fileno()
         self._readers = {self._process.stdout.fileno(): on_stdout, self._process.stderr.fileno(): on_stderr}
@@ -104,23 +120,27 @@ class Child:
             self._watch.watch(descriptor, selectors.EVENT_READ, partial(self._read, descriptor))
         self._watch.watch(self._pidfd, selectors.EVENT_READ, self._exited)
 
-    def feed(self, content: Content, on_fed: Callable[[], None]) -> None:
-        """Write `content` as fast as it is taken, then call `on_fed`; its standard input stays open."""
+    def feed(self, food: Food, on_fed: Callable[[], None]) -> None:
+        """Write `food` as fast as it is taken, after what came before, then call `on_fed`; its stdin stays open."""
+        self._meals.append((food, on_fed))
+        if len(self._meals) == 1:
+            self._watch.watch(self._stdin, selectors.EVENT_WRITE, self._serve)
 
-        def ready() -> None:
-            try:
-                content.pass_on(self._stdin)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._watch.forget(self._stdin)
-                if not isinstance(error, BrokenPipeError):  # that it has ended is told by itself; else it lacks content
-                    self.kill()
-                return
+    def _serve(self) -> None:
+        food, on_fed = self._meals[0]
+        try:
+            food.pass_on(self._stdin)
+        except BlockingIOError:
+            return
+        except OSError as error:
             self._watch.forget(self._stdin)
-            on_fed()
-
-        self._watch.watch(self._stdin, selectors.EVENT_WRITE, ready)
+            if not isinstance(error, BrokenPipeError):  # that it has ended is told by itself; else it lacks content
+                self.kill()
+            return
+        self._meals.popleft()
+        if not self._meals:
+            self._watch.forget(self._stdin)
+        on_fed()
 
     def say(self, text: bytes) -> None:
         """Write a few bytes, if they are taken at once."""

@@ -3,14 +3,16 @@
 Everything here is called by the one thread of `Connections`; others only read `invocation`.
 
 Nothing is sent before the target's shell has greeted, so whatever ends before that has certainly run nothing, and may
-be tried again. From the moment at which all content is on its way, only the target knows what became of it.
+be tried again; and no content before the payload listens. From the moment at which all of it is on its way, only the
+target knows what became of it.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from ssm_deployer import payload
 from ssm_deployer.backends import openssh
-from ssm_deployer.backends.child import Child, Content, Watch
+from ssm_deployer.backends.child import Child, File, Text, Watch
 from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
 from ssm_deployer.model import Invocation, Status, Target
@@ -62,6 +64,7 @@ class Connection:
         self._log = errand.folder / f"{number}.log"
         self._control = errand.folder / f"{number}.sock"
         self._greeting = payload.greeting(errand.run_id).encode() + b"\n"
+        self._listening = payload.listening(errand.run_id).encode() + b"\n"
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
@@ -73,6 +76,7 @@ class Connection:
     def _reset(self) -> None:
         self._phase: Phase = "queued"
         self._access: Sequence[str] = ()
+        self._cues = deque([(self._greeting, self._send_text), (self._listening, self._send_content)])
         self._greeted = False
         self._stdout = bytearray()
         self._stderr = bytearray()
@@ -183,28 +187,35 @@ class Connection:
     # -- what comes
 
     def _take_stdout(self, chunk: bytes) -> None:
-        if self._greeted:
-            self._stdout += chunk[: MOST_STDOUT - len(self._stdout)]
-            return
         self._stdout += chunk
-        _, greeting, rest = self._stdout.partition(self._greeting)
-        if greeting:
+        while self._cues and self._hear(*self._cues[0]):
+            self._cues.popleft()
             self._greeted = True
-            self._stdout = rest
-            self._send()
+        if self._greeted:
+            del self._stdout[MOST_STDOUT:]
         else:
             del self._stdout[:-MOST_NOISE]
+
+    def _hear(self, cue: bytes, answer: Callable[[], None]) -> bool:
+        """Answer a line that is waited for, if it has come, and forget it and what was before it."""
+        _, found, rest = self._stdout.partition(cue)
+        if found:
+            self._stdout = rest
+            answer()
+        return bool(found)
 
     def _take_stderr(self, chunk: bytes) -> None:
         self._stderr += chunk
         del self._stderr[:-MOST_STDERR]
 
-    def _send(self) -> None:
-        errand = self.errand
-        self._enter("sending", errand.limits.fetch + 5)
+    def _send_text(self) -> None:
+        self._enter("sending", self.errand.limits.fetch + 5)
         assert self._child is not None  # noqa: S101 - it has just greeted
-        size = 0 if errand.by_scp else errand.content_size
-        self._child.feed(Content(errand.line, errand.content, size), self._sent)
+        self._child.feed(Text(self.errand.line), self._sent if self.errand.by_scp else _nothing_more)
+
+    def _send_content(self) -> None:
+        assert self._child is not None  # noqa: S101 - it has just said that it listens
+        self._child.feed(File(self.errand.content, self.errand.content_size), self._sent)
 
     def _sent(self) -> None:
         # The payload keeps its own deadlines; this is for a payload, or a network, that is no more.
@@ -295,6 +306,10 @@ class Connection:
             return ""
         self._log.unlink()
         return text
+
+
+def _nothing_more() -> None:
+    """Wait for what the target has to say."""
 
 
 def _unheard(_: bytes) -> None:

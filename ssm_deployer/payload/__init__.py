@@ -2,7 +2,7 @@
 
 from ssm_deployer.payload.compose import build, execution_timeout
 from ssm_deployer.payload.content import check_script, inputs
-from ssm_deployer.payload.login import greeting, line, login_command
+from ssm_deployer.payload.login import greeting, line, listening, login_command
 from ssm_deployer.payload.recipe import Recipe, Source
 from ssm_deployer.payload.refusals import REFUSALS, Refusal
 
@@ -17,5 +17,6 @@ __all__ = [
     "greeting",
     "inputs",
     "line",
+    "listening",
     "login_command",
 ]

@@ -18,6 +18,15 @@ def greeting(run_id: str) -> str:
     return f"ssm-deploy-ready {valid(RUN_ID, run_id, 'run id')}"
 
 
+def listening(run_id: str) -> str:
+    """Give the line, all of it, by which a payload asks for the tar, on stdout: stdin is read from now on.
+
+    What comes earlier piles up in the server, which costs it CPU (docs/performance.md); and to a target that refuses
+    nothing of it goes.
+    """
+    return f"ssm-deploy-listening {valid(RUN_ID, run_id, 'run id')}"
+
+
 def line(text: str) -> bytes:
     """Make the beginning of stdin of a payload's text: a line with a number, and so many bytes.
 

@@ -273,8 +273,9 @@ forget() {
 # attend: have the client on 3 and the tar on 5.
 attend() {
   exec 3<&0 5<&0
-  [ -z "${SSM_DEPLOY_CONTENT:-}" ] || take "$SSM_DEPLOY_CONTENT"
+  copied=${SSM_DEPLOY_CONTENT:-}
   unset SSM_DEPLOY_CONTENT
+  [ -z "$copied" ] || take "$copied"
   uid=0
   while read -r key uid _; do
     [ "$key" != Uid: ] || break
@@ -343,6 +344,7 @@ receive() {
   # shellcheck disable=SC3040 # for ksh, which without it waits for the last of a pipe alone
   [ -z "${KSH_VERSION:-}" ] || command set -o pipefail
   sent=
+  [ -n "$copied" ] || echo "ssm-deploy-listening $run"
   dd bs="$block" count="$blocks" iflag=fullblock <&5 2>"$work/sent" | (
     tar -xof - -C "$work" 2>"$work/note"
     set -- $?

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ssm_deployer.payload import Recipe, Source, build, greeting, inputs, line, login_command
+from ssm_deployer.payload import Recipe, Source, build, greeting, inputs, line, listening, login_command
 from ssm_deployer.result import Record, parse
 from ssm_deployer.sandbox.container import distribution
 
@@ -335,7 +335,8 @@ class Rig:
             process_group=0,
         )
         os.close(theirs)
-        started = Started(process, time.monotonic(), Channel(ours), greeting(run).encode())
+        said = [each.encode() for each in (greeting(run), listening(run))]
+        started = Started(process, time.monotonic(), Channel(ours), *said)
         started.channel.write((line(text) + (b"" if copied else self.content))[: self.limit])
         if self.limit is not None:
             started.channel.close()
@@ -356,6 +357,7 @@ class Rig:
             noise, greeted, stdout = stdout.partition(b"\n%b\n" % started.greeting)
             assert greeted, (noise, stderr)
             _, _, stderr = stderr.partition(b"%b\n" % started.greeting)
+            stdout = stdout.removeprefix(b"%b\n" % started.listening)
         return Outcome(started.process.returncode, stdout, stderr, seconds, noise)
 
     def offer(self, *places: Path) -> None:
@@ -443,6 +445,7 @@ class Started:
     since: float
     channel: Channel = field(default_factory=Channel)
     greeting: bytes = b""
+    listening: bytes = b""
 
     def cancel(self) -> None:
         """What the agent does for a cancel and for its own timeout."""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from payload.rig import Mounts, Outcome, Rig, equip, started_and, wait_for
+from payload.rig import RUN, Mounts, Outcome, Rig, equip, started_and, wait_for
 
 from ssm_deployer.payload import REFUSALS, build
 
@@ -53,6 +53,18 @@ def test_what_the_login_prints_comes_before_the_greeting(rig: Rig, noise: str) -
     rig.before = f"printf %s '{noise}'; "
     outcome = rig.run(SCRIPT, files={"file": b""})
     assert (outcome.noise, outcome.record.code) == (noise.encode(), 3)
+
+
+def test_it_asks_for_its_content_and_not_if_nothing_comes_of_it(rig: Rig) -> None:
+    text = build(rig.recipe(SCRIPT, files={"file": b""}))
+    asking = f"ssm-deploy-listening {RUN}\n".encode()
+    for asked, outcome in ((True, "exited"), (False, "refused")):
+        started = rig.start(text)
+        stdout, _ = started.process.communicate(timeout=60)
+        started.channel.close()
+        _, _, after = stdout.partition(b"\n%b\n" % started.greeting)
+        assert after.startswith(asking) == asked
+        assert f'"outcome":"{outcome}"'.encode() in after.removeprefix(asking).splitlines()[0]
 
 
 LOOK = """#!/bin/sh
