@@ -90,9 +90,11 @@ class Ground:
             text = "".join(line.format(number=number, host=HOST, port=port) for number, port in named.items())
             (self.folder / name).write_text(text)
 
-    def job(self, payload: Payload) -> Job:
+    def job(self, payload: Payload, seconds: int = 0) -> Job:
+        """Make one whose script takes so many seconds longer than it must."""
         name, results = (LEAN, str(self.folder / "results")) if self.lean else (ISOLATED, "/var/log")
-        return make(self.folder / payload.name.replace(" ", "-"), payload, name, results)
+        folder = self.folder / f"{payload.name.replace(' ', '-')}-{seconds}"
+        return make(folder, payload, f"{name}\nsleep {seconds}" if seconds else name, results)
 
     def forget(self) -> None:
         """Remove all results."""

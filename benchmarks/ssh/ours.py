@@ -13,25 +13,27 @@ from benchmarks.ssh.usage import Usage
 
 OURS = FIELD[-1]
 CONNECTIONS = (4, 8, 16, 32, 64, 100)
-FLEETS = (100, 500, 1000)
+WORK = 2  # seconds
+FLEETS = (100, 500, 1000, 2000)
 LOOK = 0.005  # seconds
 PATIENCE = 600.0  # seconds that a thousand targets may take
 TURNS = 10  # in each round: these are short
 
 
 def connections(rounds: int) -> Iterator[Row]:
-    with Ground(CONNECTIONS[-1]) as ground:
-        job = ground.job(SMALL)
-        widths = {
-            f"{width}": partial(take, replace(OURS, width=width), ground, job, "default") for width in CONNECTIONS
-        }
-        taken = {width: [_right(each) for each in outcomes] for width, outcomes in interleaved(widths, rounds).items()}
+    """To targets whose script is done at once, and to those that have work to do."""
     usual = str(OURS.width)
-    for kind, words in (("wall", "by the clock"), ("cpu", "CPU")):
-        figures = {width: [getattr(usage, kind) for usage in usages] for width, usages in taken.items()}
-        for width, figure in figures.items():
-            what = f"{SMALL.name} to 100 targets, {width} connections, {words}"
-            yield compared(what, figure, f"{usual} connections", figures[usual], seconds)
+    with Ground(CONNECTIONS[-1]) as ground:
+        for work in (0, WORK):
+            job = ground.job(SMALL, work)
+            widths = {
+                f"{width}": partial(take, replace(OURS, width=width), ground, job, "default") for width in CONNECTIONS
+            }
+            taken = interleaved(widths, rounds)
+            figures = {width: [_right(each).wall for each in outcomes] for width, outcomes in taken.items()}
+            for width, figure in figures.items():
+                what = f"100 targets with {work} s of work, {width} connections"
+                yield compared(what, figure, f"{usual} connections", figures[usual], seconds)
 
 
 def thousand(_rounds: int) -> Iterator[Row]:

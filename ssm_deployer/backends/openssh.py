@@ -42,7 +42,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     options: tuple[str, ...] = ()
     jump: str = ""
-    connections: int = 32
+    connections: int = 64
     connect_timeout: int = 15
     login_seconds: int = 30
     transfer: Literal["stream", "scp"] = "stream"

@@ -32,7 +32,7 @@ from ssm_deployer.cli import options as shared
 @click.option("--run-as", metavar="USER", help="Run the script as this user of the target. [default: root]")
 @click.option("--sudo", is_flag=True, help="Become root by sudo where SSH logs in as somebody else.")
 @click.option("--ssh-option", multiple=True, metavar="NAME=VALUE", help="As `ssh -o` takes it; repeatable.")
-@click.option("--ssh-connections", metavar="N", help="At the same time. [default: 32]")
+@click.option("--ssh-connections", metavar="N", help="At the same time. [default: 64]")
 @click.option(
     "--wave", metavar="N", help="Send to so many, and to the next when these are done. [default: to all at once]"
 )

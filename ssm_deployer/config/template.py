@@ -43,7 +43,7 @@ ssh:
   # options: [Compression=yes]     # of ssh_config(5), as NAME=VALUE
   # address: public                # or `private`; default: the public one of an instance that has one
   # jump: deploy@bastion.example.org:22           # ProxyJump
-  # connections: 32                # at the same time
+  # connections: 64                # at the same time
   # connect_timeout: 15s
   # transfer: stream               # or `scp`
   # host_keys: strict              # only those in known_hosts; `accept-new` trusts an unknown host the first time
