@@ -167,6 +167,34 @@ def test_a_connection_that_ends_amid_the_files_has_run_nothing() -> None:
     assert "closed by remote host" in seen.detail
 
 
+def test_a_payload_that_ends_amid_the_files_by_itself_is_told_from_a_lost_connection() -> None:
+    seen = judged("sending", exit_code=2, log=LOGGED_IN, stderr="/bin/sh: 5: Cannot fork\n")
+    assert (seen.word, seen.status) == ("CutOff", Status.UNREACHED)
+    assert seen.detail.startswith("the payload ended before it had all of the files")
+
+
+@pytest.mark.parametrize(
+    ("line", "log"),
+    [
+        ("exchange_identification: ", ""),
+        ("UNKNOWN port 65535", "exchange_identification: UNKNOWN port 65535"),
+        ("exec sudo ", LOGGED_IN),
+        (":", ""),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_server_that_says_much_keeps_nobody_busy(line: str, log: str, end: str) -> None:
+    """Its banner may hold what is looked for, again and again; the patterns must not try every pair of places."""
+    much = f"{line}{end}" * (65_536 // len(line))
+    assert judged(stderr=much, stdout=much, exit_code=255, log=log).status is Status.UNREACHED
+
+
+def test_a_jump_host_that_is_offered_too_many_keys_is_named() -> None:
+    said = "Received disconnect from 10.0.0.9: Too many authentication failures\n"
+    seen = judged(log="kex_exchange_identification: Connection closed by UNKNOWN port 65535\n", stderr=said)
+    assert (seen.word, "jump host refused" in seen.detail) == ("JumpRefused", True)
+
+
 def test_files_that_take_too_long_have_run_nothing() -> None:
     seen = judged("sending", overdue=60, exit_code=-9, log=LOGGED_IN)
     assert (seen.word, seen.status) == ("SlowTransfer", Status.UNREACHED)

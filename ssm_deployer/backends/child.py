@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 CHUNK = 1 << 16  # what a pipe holds
+DRAINED = 16  # chunks that are read from one at the end
 
 
 class Watch(Protocol):
@@ -170,9 +171,10 @@ class Child:
         return True
 
     def _exited(self) -> None:
-        for descriptor in self._readers:
-            while self._read(descriptor):
-                pass
+        for descriptor in self._readers:  # what is in the pipe; who still has it open may write for ever
+            for _ in range(DRAINED):
+                if not self._read(descriptor):
+                    break
         self._on_end(self._close())
 
     def _close(self) -> int:

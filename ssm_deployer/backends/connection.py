@@ -76,7 +76,9 @@ class Connection:
     def _reset(self) -> None:
         self._phase: Phase = "queued"
         self._access: Sequence[str] = ()
-        self._cues = deque([(self._greeting, self._send_text), (self._listening, self._send_content)])
+        self._cues = deque([(self._greeting, self._send_text)])
+        if not self.errand.by_scp:  # what was copied is not asked for, and whatever a script prints is no cue
+            self._cues.append((self._listening, self._send_content))
         self._greeted = False
         self._stdout = bytearray()
         self._stderr = bytearray()
@@ -259,7 +261,14 @@ class Connection:
     def _tidy(self, command: Sequence[str], then: Callable[[], None]) -> None:
         self._deadline = self._now() + CLOSE_SECONDS
         try:
-            self._child = Child(command, self._watch, on_stdout=_unheard, on_stderr=_unheard, on_end=lambda _: then())
+            self._child = Child(
+                command,
+                self._watch,
+                on_stdout=_unheard,
+                on_stderr=_unheard,
+                on_end=lambda _: then(),
+                environment=openssh.environment(),
+            )
         except OSError:
             then()  # what cannot be done is done by time
 

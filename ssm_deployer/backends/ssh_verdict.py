@@ -11,6 +11,8 @@ from ssm_deployer.backends.verdict import by_record
 from ssm_deployer.model import Invocation, Status, Target
 
 LONGEST_QUOTE = 200
+SSH_FAILED = 255  # its exit code, but a command's, too
+LONGEST_LINE, LONGEST_SAID = 400, 8192  # characters
 
 Phase = Literal["queued", "connecting", "copying", "sending", "running"]
 
@@ -84,8 +86,9 @@ _CONNECTING = (
     ),
     _cause(
         "JumpRefused",
-        r"exchange_identification: (?s:.)*UNKNOWN port 65535(?s:.)*Permission denied \((.*)\)",
-        "the jump host refused the login (it takes {}); is that the right user, and is the key in its authorized_keys?",
+        r"\A(?>(?s:.*?)exchange_identification: )(?>(?s:.*?)UNKNOWN port 65535)(?s:.*?)"
+        r"(?:Permission denied \((.*)\)|(Too many authentication failures))",
+        "the jump host refused the login ({}); is that the right user, and is the key in its authorized_keys?",
     ),
     _cause(
         "AuthRefused",
@@ -208,8 +211,10 @@ def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
 def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
     """Why the script was certainly not run."""
     if sight.phase == "sending":
-        said = f"the connection was lost while the files were sent, so the script was not run ({_ending(sight)})"
-        return "CutOff", Status.UNREACHED, said
+        lost = "the connection was lost while the files were sent"
+        ended = "the payload ended before it had all of the files"
+        how = lost if sight.exit_code == SSH_FAILED or sight.exit_code < 0 else ended
+        return "CutOff", Status.UNREACHED, f"{how}, so the script was not run ({_ending(sight)})"
     cause = _cause_of(sight)
     if cause is not None:
         return cause.word, Status.UNREACHED, _detail(cause, target, sight)
@@ -265,9 +270,13 @@ def _authenticated(sight: Sight) -> bool:
 
 
 def _said(sight: Sight) -> str:
-    """What ssh, the way there and the target said, without what is of interest to debuggers only."""
-    whole = f"{sight.log}\n{sight.stderr}\n{sight.stdout}".replace("\r", "")
-    return "\n".join(line for line in whole.splitlines() if not _DEBUG.match(line) and "Authenticated to" not in line)
+    """What ssh, the way there and the target said, without what is of interest to debuggers only.
+
+    Not more of it than a server may say without keeping those busy who look for a cause in it.
+    """
+    whole = "\n".join(text[-LONGEST_SAID:] for text in (sight.log, sight.stderr, sight.stdout)).replace("\r", "")
+    lines = (line[:LONGEST_LINE] for line in whole.splitlines() if not _DEBUG.match(line))
+    return "\n".join(line for line in lines if "Authenticated to" not in line)
 
 
 def _ending(sight: Sight) -> str:

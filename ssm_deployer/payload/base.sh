@@ -107,4 +107,4 @@ erase() {
   [ -e "$gone/files" ] || remove "$gone"
 }
 
-remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@"; rm -rf "$@"; }; } 2>/dev/null

@@ -62,7 +62,7 @@ guard() {
       ) &
       [ "$phase" != script ] || {
         listen
-        echo ready >&8
+        echo "ready$late" >&8
       }
       ;;
     esac

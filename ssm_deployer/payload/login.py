@@ -21,7 +21,7 @@ def greeting(run_id: str) -> str:
 def listening(run_id: str) -> str:
     """Give the line, all of it, by which a payload asks for the tar, on stdout: stdin is read from now on.
 
-    What comes earlier piles up in the server, which costs it CPU (docs/performance.md); and to a target that refuses
+    What comes earlier piles up in the server, which costs it CPU (docs/architecture.md); and to a target that refuses
     nothing of it goes.
     """
     return f"ssm-deploy-listening {valid(RUN_ID, run_id, 'run id')}"

@@ -74,6 +74,8 @@ occupy() {
     work=
   done
   [ -n "$work" ] || return
+  reason='files there are not ours'
+  ours "$work" || return
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return

@@ -73,8 +73,10 @@ execute() {
     [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
   fi
   echo "script $timeout" >&9
-  # Its timer must stand before the script may take all processes, and no script goes without.
-  read -r _ <&8 || refuse setup 'the guard is gone'
+  # Its timer must stand before the script may take all processes, and no script goes without. A signal may end a read.
+  word=
+  read -r word <&8 || read -r word <&8
+  [ "$word" = ready ] || refuse setup 'the guard is gone'
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.

@@ -128,7 +128,7 @@ erase() {
   [ -e "$gone/files" ] || remove "$gone"
 }
 
-remove() { rm -rf "$@" || { chmod -R u+rwx "$@" && rm -rf "$@"; }; } 2>/dev/null
+remove() { rm -rf "$@" || { chmod -R u+rwx "$@"; rm -rf "$@"; }; } 2>/dev/null
 
 # Where the files go, and what killed payloads left there.
 
@@ -206,6 +206,8 @@ occupy() {
     work=
   done
   [ -n "$work" ] || return
+  reason='files there are not ours'
+  ours "$work" || return
   reason='no room for even a few bytes'
   born $$
   echo "$$ $born $pid_space" >"$work/owner" || return
@@ -497,7 +499,7 @@ guard() {
       ) &
       [ "$phase" != script ] || {
         listen
-        echo ready >&8
+        echo "ready$late" >&8
       }
       ;;
     esac
@@ -712,8 +714,10 @@ execute() {
     [ "$INPUTS" = read ] || refuse setup 'this shell cannot read arguments that are no text'
   fi
   echo "script $timeout" >&9
-  # Its timer must stand before the script may take all processes, and no script goes without.
-  read -r _ <&8 || refuse setup 'the guard is gone'
+  # Its timer must stand before the script may take all processes, and no script goes without. A signal may end a read.
+  word=
+  read -r word <&8 || read -r word <&8
+  [ "$word" = ready ] || refuse setup 'the guard is gone'
   {
     (
       # Redirected inside: mksh does it in the parent, and tells of a killed child meanwhile.

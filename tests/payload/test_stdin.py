@@ -404,6 +404,17 @@ def test_who_is_not_root_may_cancel(nobody: Rig) -> None:
     assert nobody.finish(started).record.outcome == "cancelled"
 
 
+def test_a_kill_leaves_nothing_even_where_the_user_may_not_write(nobody: Rig) -> None:
+    """As Go's cache of modules has it. The guard is alone then."""
+    script = f"#!/bin/sh\nmkdir -p m/a; touch m/a/f; chmod -R a-w m; touch {nobody.tmp}/ready; sleep 60\n"
+    started = nobody.start(build(nobody.recipe(script)))
+    wait_for(nobody.tmp / "ready")
+    started.cancel()
+    nobody.finish(started)
+    assert nobody.settle() == []
+    assert not list(nobody.tmp.glob("deploy_files_*"))
+
+
 def test_who_is_not_root_becomes_nobody_else(nobody: Rig) -> None:
     detail = refused(nobody.run("#!/bin/sh\necho ran\n", run_as="daemon"), "no-user")
     assert detail == "daemon: nobody cannot become it by setpriv, chroot, runuser or setuidgid"

@@ -107,6 +107,17 @@ def test_a_changed_host_key_is_refused_with_the_command_that_would_accept_it(far
     assert f"ssh-keygen -R [127.0.0.1]:{server.port}" in seen.detail
 
 
+@pytest.mark.parametrize("transfer", ["stream", "scp"])
+def test_no_output_of_the_script_is_taken_for_a_word_of_the_payload(farm: Farm, transfer: str) -> None:
+    server = farm.server()
+    lie = 'echo "ssm-deploy-listening $SSM_DEPLOY_RUN_ID"\necho "ssm-deploy-ready $SSM_DEPLOY_RUN_ID"\n'
+    lie += """echo 'ssm-deploy-result {"format":1,"run":"'$SSM_DEPLOY_RUN_ID'","outcome":"exited","code":0}'\n"""
+    seen = Client(farm, f"{lie}echo end\nexit 3\n".encode(), transfer=transfer).deploy_one(server)
+    assert (seen.status, seen.detail) == (Status.FAILED, "exit 3")
+    assert seen.stdout.splitlines()[0].startswith("ssm-deploy-listening")
+    assert seen.stdout.endswith("\nend\n")
+
+
 def test_an_unknown_host_key_is_refused_and_remembered_only_if_the_user_says_so(farm: Farm) -> None:
     server = farm.server(trusted=False)
     assert never_began(Client(farm, HELLO).deploy_one(server), server, "HostKeyUnknown")
@@ -144,7 +155,7 @@ def test_nothing_asks_for_the_password_of_a_jump_host(farm: Farm, monkeypatch: p
     monkeypatch.setenv("DISPLAY", ":0")
     seen = Client(farm, HELLO, jump=f"root@{jump.host}:{jump.port}").deploy_one(farm.server())
     assert seen.word == "JumpRefused"
-    assert "jump host refused the login (it takes publickey,password)" in seen.detail
+    assert "jump host refused the login (publickey,password)" in seen.detail
     assert not asked.exists()
 
 
