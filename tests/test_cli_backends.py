@@ -52,6 +52,18 @@ ssh: {port: 23, options: [Compression=yes], jump: gate, connections: 7, connect_
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("ssh", "connections"),
+    [
+        ("tunnel: instance-connect", 20),
+        ("{tunnel: instance-connect, connections: 7}", 7),
+        ("{tunnel: session-manager, connections: 30}", 30),
+    ],
+)
+def test_through_an_endpoint_go_no_more_connections_than_it_takes(tmp_path: Path, ssh: str, connections: int) -> None:
+    assert login(read(tmp_path, f"ssh: {ssh}\n".replace("ssh: tunnel", "ssh:\n  tunnel"))).connections == connections
+
+
 def test_what_is_not_set_is_left_to_openssh() -> None:
     assert login(Settings()) == Login()
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Each is imported when it is needed: boto3 takes long, and hosts alone do without.
 
+# At once through one endpoint: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/connect-using-eice.html
+ENDPOINT_CONNECTIONS = 20
+
 
 class Ways(msgspec.Struct, frozen=True, kw_only=True):
     """How a plan's targets are reached: the backends by `Target.via`, and where content waits in S3, if it does."""
@@ -118,13 +121,14 @@ def limits(settings: Settings) -> Limits:
 def login(settings: Settings) -> Login:
     """How SSH logs in."""
     ssh = settings.ssh
+    most = ENDPOINT_CONNECTIONS if ssh.tunnel == "instance-connect" else ssh.connections
     return Login(
         user=settings.aws.username,
         key=key_file(settings),
         port=ssh.port,
         options=ssh.options,
         jump=ssh.jump,
-        connections=ssh.connections,
+        connections=min(ssh.connections, most),
         connect_timeout=ssh.connect_timeout,
         transfer=ssh.transfer,
         host_keys=ssh.host_keys,
