@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.stop import Interrupts
 from ssm_deployer.cli.unbroken import unbroken
 from ssm_deployer.errors import ExitCode
@@ -62,19 +63,16 @@ def drive(plan: Plan, backends: Mapping[str, Backend], output: str, aws: str) ->
 def _view(output: str, interrupts: Interrupts) -> "View":
     if output == "json":
         return JsonView(_write_line)
-    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - see above
-
     screen = console()
     if output == "plain" or not screen.is_terminal or os.environ.get("TERM") == "dumb":
         return PlainView(_write_line)
-    from ssm_deployer.views.live import LiveView  # noqa: PLC0415
+    from ssm_deployer.views.live import LiveView  # noqa: PLC0415 - see above
 
     return LiveView(screen, interrupts.now)
 
 
 def _report(run: Run) -> None:
-    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - see above
-    from ssm_deployer.views.report import report  # noqa: PLC0415
+    from ssm_deployer.views.report import report  # noqa: PLC0415 - see above
 
     screen = console()
     for line in report(run):

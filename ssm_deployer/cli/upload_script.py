@@ -13,6 +13,7 @@ from ssm_deployer.backends.content import Content
 from ssm_deployer.bundle import Bundle, scan, shown
 from ssm_deployer.cli.backends import Ways, ways_to
 from ssm_deployer.cli.drive import drive
+from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
 from ssm_deployer.config import Settings
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
@@ -134,8 +135,7 @@ def _show(plan: Plan, output: str) -> None:
 
 
 def _draw(plan: Plan, *, stderr: bool = False) -> None:
-    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich takes long, and only who looks at it needs it
-    from ssm_deployer.views.table import plan_view  # noqa: PLC0415
+    from ssm_deployer.views.table import plan_view  # noqa: PLC0415 - rich takes long, and only who looks at it needs it
 
     console(stderr=stderr).print(plan_view(plan))
 

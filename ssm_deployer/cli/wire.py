@@ -12,6 +12,7 @@ import msgspec
 from ssm_deployer import config
 from ssm_deployer.cli.keys import check_login, has_key, user_home
 from ssm_deployer.cli.options import SANDBOX_SIZE
+from ssm_deployer.cli.screen import console
 from ssm_deployer.config import Settings
 from ssm_deployer.errors import UsageError
 from ssm_deployer.selector import ALL, Selector, parse_selector
@@ -124,7 +125,6 @@ def _check_rehearsal(selectors: tuple[Selector, ...], settings: Settings) -> Non
 @contextmanager
 def _rehearsal(size: int, selectors: tuple[Selector, ...], settings: Settings) -> Iterator[Place]:
     from ssm_deployer.aws import Aws  # noqa: PLC0415 - as above
-    from ssm_deployer.cli.screen import console  # noqa: PLC0415 - rich is 40 ms that only this needs here
     from ssm_deployer.sandbox import launch  # noqa: PLC0415 - it needs the extra `sandbox`
 
     with ExitStack() as held:
