@@ -79,7 +79,6 @@ class Connection:
         self._cues = deque([(self._greeting, self._send_text)])
         if not self.errand.by_scp:  # what was copied is not asked for, and whatever a script prints is no cue
             self._cues.append((self._listening, self._send_content))
-        self._greeted = False
         self._stdout = bytearray()
         self._stderr = bytearray()
         self._deadline = float("inf")
@@ -190,18 +189,19 @@ class Connection:
 
     def _take_stdout(self, chunk: bytes) -> None:
         self._stdout += chunk
-        while self._cues and self._hear(*self._cues[0]):
-            self._cues.popleft()
-            self._greeted = True
-        if self._greeted:
+        while self._cues and self._hear():
+            pass
+        if self._phase in {"sending", "running"}:
             del self._stdout[MOST_STDOUT:]
         else:
             del self._stdout[:-MOST_NOISE]
 
-    def _hear(self, cue: bytes, answer: Callable[[], None]) -> bool:
-        """Answer a line that is waited for, if it has come, and forget it and what was before it."""
+    def _hear(self) -> bool:
+        """Answer the line that is waited for, if it has come, and forget it and what was before it."""
+        cue, answer = self._cues[0]
         _, found, rest = self._stdout.partition(cue)
         if found:
+            self._cues.popleft()
             self._stdout = rest
             answer()
         return bool(found)
@@ -243,6 +243,7 @@ class Connection:
             self._rest(pause, final.detail)
             return
         self._final = final
+        self._cues.clear()  # whatever is said while it is tidied up
         if not self._control.exists():
             self._conclude()
         elif sight.phase == "running":
@@ -261,14 +262,7 @@ class Connection:
     def _tidy(self, command: Sequence[str], then: Callable[[], None]) -> None:
         self._deadline = self._now() + CLOSE_SECONDS
         try:
-            self._child = Child(
-                command,
-                self._watch,
-                on_stdout=_unheard,
-                on_stderr=_unheard,
-                on_end=lambda _: then(),
-                environment=openssh.environment(),
-            )
+            self._spawn(command, lambda _: then())
         except OSError:
             then()  # what cannot be done is done by time
 
@@ -319,7 +313,3 @@ class Connection:
 
 def _nothing_more() -> None:
     """Wait for what the target has to say."""
-
-
-def _unheard(_: bytes) -> None:
-    """What is said when the verdict stands."""
