@@ -56,6 +56,8 @@ def _cause(word: str, says: str, detail: str, *, passing: bool = False) -> Cause
     return Cause(word, re.compile(says, re.IGNORECASE | re.MULTILINE), detail, passing)
 
 
+# By whichever machine on the way.
+_LOGIN_REFUSED = r"Permission denied \((.*)\)|(Too many authentication failures)"
 # In this order, the first that fits: what comes later is often only what the earlier led to. The sentences are those of
 # OpenSSH's ssh.c, sshconnect.c, sshconnect2.c, kex.c, packet.c, clientloop.c and readconf.c.
 # What comes before the target has proved who it is, so ssh alone can have said it.
@@ -86,13 +88,12 @@ _CONNECTING = (
     ),
     _cause(
         "JumpRefused",
-        r"\A(?>(?s:.*?)exchange_identification: )(?>(?s:.*?)UNKNOWN port 65535)(?s:.*?)"
-        r"(?:Permission denied \((.*)\)|(Too many authentication failures))",
+        rf"\A(?>(?s:.*?)exchange_identification: )(?>(?s:.*?)UNKNOWN port 65535)(?s:.*?)(?:{_LOGIN_REFUSED})",
         "the jump host refused the login ({}); is that the right user, and is the key in its authorized_keys?",
     ),
     _cause(
         "AuthRefused",
-        r"Permission denied \((.*)\)|Too many authentication failures",
+        _LOGIN_REFUSED,
         "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",
     ),
     _cause("JumpRefused", r"open failed: (?:connect failed: )?(.*)", "the jump host could not connect to it: {}"),
@@ -194,8 +195,8 @@ def passing(sight: Sight) -> bool:
     """Whether another connection may come further, and can do no harm since nothing has begun on the target."""
     if sight.phase != "connecting" or sight.cancelled:
         return False
-    cause = _cause_of(sight)
-    return cause is not None and cause.passing
+    found = _cause_of(sight)
+    return found is not None and found[0].passing
 
 
 def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
@@ -215,9 +216,8 @@ def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
         ended = "the payload ended before it had all of the files"
         how = lost if sight.exit_code == SSH_FAILED or sight.exit_code < 0 else ended
         return "CutOff", Status.UNREACHED, f"{how}, so the script was not run ({_ending(sight)})"
-    cause = _cause_of(sight)
-    if cause is not None:
-        return cause.word, Status.UNREACHED, _detail(cause, target, sight)
+    if found := _cause_of(sight):
+        return found[0].word, Status.UNREACHED, _detail(*found, target, sight)
     if sight.phase == "copying":
         return "CutOff", Status.UNREACHED, f"the connection was lost while the files were copied ({_ending(sight)})"
     if _authenticated(sight):
@@ -246,15 +246,16 @@ def _overdue(sight: Sight) -> tuple[str, Status, str]:
     return "TimedOut", Status.UNREACHED, f"no login within {seconds}"
 
 
-def _cause_of(sight: Sight) -> Cause | None:
+def _cause_of(sight: Sight) -> tuple[Cause, re.Match[str]] | None:
+    """The first cause that fits, and what was said of it."""
     causes = _LOGGED_IN if _authenticated(sight) else _CONNECTING
     said = _said(sight)
-    return next((cause for cause in causes if cause.says.search(said)), None)
+    matches = ((cause, cause.says.search(said)) for cause in causes)
+    return next(((cause, match) for cause, match in matches if match), None)
 
 
-def _detail(cause: Cause, target: Target, sight: Sight) -> str:
-    found = cause.says.search(_said(sight))
-    groups = [group for group in found.groups() if group] if found else []
+def _detail(cause: Cause, match: re.Match[str], target: Target, sight: Sight) -> str:
+    groups = [group for group in match.groups() if group]
     offered = [f"{name} ({kind})" for name, kind in _OFFERED.findall(sight.log)]
     user = _USER.search(sight.log)
     return cause.detail.format(
