@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from ssm_deployer.errors import UsageError
@@ -35,17 +36,23 @@ def build(recipe: Recipe, *, readable: bool = False) -> str:
     Raises:
         UsageError: something in `recipe` that cannot be put into it.
     """
-    parts = ("base", "place", "lock", *_delivery(recipe), "unpack", "guard", "run", "main")
-    body = "\n".join(_part(name) for name in parts)
-    names: Mapping[str, str] = {}
-    if not readable:
-        names = short_names(body)
-        body = compact(body, names)
+    body, names = _body(_delivery(recipe), readable=readable)
     start = _START.format(self=names.get("self", "self"), begin="attend" if recipe.streamed else "exec 3</dev/null")
     text = "\n".join([*_header(recipe, names, body), body, start]) + "\n"
     if len(text) > LARGEST:
         raise UsageError(f"the command would have {len(text)} bytes, more than SSM takes", "use --delivery role")
     return text
+
+
+@cache
+def _body(delivery: tuple[str, ...], *, readable: bool) -> tuple[str, Mapping[str, str]]:
+    """All that is the same for every run, and what its variables are called."""
+    parts = ("base", "place", "lock", *delivery, "unpack", "guard", "run", "main")
+    text = "\n".join(_part(name) for name in parts)
+    if readable:
+        return text, {}
+    names = short_names(text)
+    return compact(text, names), names
 
 
 def _by_role(recipe: Recipe) -> bool:
