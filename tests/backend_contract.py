@@ -28,9 +28,6 @@ def staged_by(backend: Backend) -> Staged:
 class BackendContract:
     """Subclasses give the fixtures `make` (a MakeBackend), `targets` (two reachable ones) and `pause` (seconds)."""
 
-    def staged(self, backend: Backend) -> Staged:
-        return staged_by(backend)
-
     def until(
         self, backend: Backend, handle: Handle, done: Callable[[Sequence[Invocation]], bool], pause: float
     ) -> Sequence[Invocation]:
@@ -52,14 +49,14 @@ class BackendContract:
         backend = make("hello")
         sizes = list(backend.stage())
         assert sizes == sorted(sizes)
-        assert self.staged(backend).size == sizes[-1]
+        assert staged_by(backend).size == sizes[-1]
         assert list(backend.clean()) == []
 
     def test_a_success_comes_with_the_targets_own_record_and_output(
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("hello")
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         seen = self.until_final(backend, handle, pause)
         assert sorted(each.target for each in seen) == sorted(target.id for target in targets)
         assert {str(each.status) for each in seen} == {"succeeded"}
@@ -71,7 +68,7 @@ class BackendContract:
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("fail")
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         for each in self.until_final(backend, handle, pause):
             assert str(each.status) == "failed"
             assert each.record is not None
@@ -82,7 +79,7 @@ class BackendContract:
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("hello")
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         narrowed = msgspec.structs.replace(handle, targets=handle.targets[:1])
         seen = self.until_final(backend, narrowed, pause)
         assert [each.target for each in seen] == [targets[0].id]
@@ -93,7 +90,7 @@ class BackendContract:
     ) -> None:
         backend = make("hello")
         assert list(backend.find(targets)) == []
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         self.until_final(backend, handle, pause)  # by then it is there to be found; at once it need not be
         assert list(backend.find(targets)) == [handle]
         assert list(backend.find(targets[:1])) == [msgspec.structs.replace(handle, targets=handle.targets[:1])]
@@ -103,7 +100,7 @@ class BackendContract:
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("sleep")
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         backend.cancel(handle)
         seen = self.until_final(backend, handle, pause)
         assert {str(each.status) for each in seen} == {"cancelled"}
@@ -113,7 +110,7 @@ class BackendContract:
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("hello")
-        handle = backend.start(targets, self.staged(backend))
+        handle = backend.start(targets, staged_by(backend))
         self.until_final(backend, handle, pause)
         stdout, _ = backend.read(handle, targets[0].id)
         assert stdout == "hello\n"
@@ -125,7 +122,7 @@ class BackendContract:
     def test_cleaning_leaves_nothing_and_may_be_repeated(self, make: MakeBackend) -> None:
         backend = make("hello")
         assert list(backend.clean()) == []
-        self.staged(backend)
+        staged_by(backend)
         assert list(backend.clean()) == []
         assert list(backend.clean()) == []
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from backend_contract import BackendContract, MakeBackend
+from backend_contract import BackendContract, MakeBackend, staged_by
 
 from ssm_deployer import payload
 from ssm_deployer.aws import Aws
@@ -75,7 +75,7 @@ class _Looks(BackendContract):
 
 def _verdicts(backend: Backend, targets: Sequence[Target], aws: Aws, change: str) -> Sequence[Invocation]:
     looks = _Looks()
-    staged = looks.staged(backend)
+    staged = staged_by(backend)
     assert isinstance(backend, SsmBackend)
     # As long as the real one: a shorter one would be taken for a download that was cut, and tried again.
     size = aws.client("s3").head_object(Bucket=backend.staging.bucket, Key=f"{backend.staging.folder}/{change}")
@@ -98,7 +98,7 @@ def test_content_that_changed_on_its_way_is_refused_before_anything_runs(
 
 def test_delivery_by_role_works_without_a_bearer_url(make: MakeBackend, targets: Sequence[Target]) -> None:
     backend = make("hello", by_role=True)  # type: ignore[call-arg]  # the fixture's own option
-    staged = _Looks().staged(backend)
+    staged = staged_by(backend)
     assert "X-Amz-Signature" not in staged.payload
     seen = _Looks().until_final(backend, backend.start(targets, staged), 0.05)
     assert {each.stdout for each in seen} == {"hello\n"}
@@ -109,7 +109,7 @@ def test_a_second_command_of_the_same_run_does_not_run_the_script_again(
     make: MakeBackend, targets: Sequence[Target]
 ) -> None:
     backend = make("hello")
-    staged = _Looks().staged(backend)
+    staged = staged_by(backend)
     first = _Looks().until_final(backend, backend.start(targets, staged), 0.05)
     again = _Looks().until_final(backend, backend.start(targets, staged), 0.05)
     assert {str(each.status) for each in first} == {"succeeded"}
@@ -119,7 +119,7 @@ def test_a_second_command_of_the_same_run_does_not_run_the_script_again(
 
 def test_an_id_that_the_service_does_not_know_is_a_bad_target(make: MakeBackend, targets: Sequence[Target]) -> None:
     backend = make("hello")
-    staged = _Looks().staged(backend)
+    staged = staged_by(backend)
     with pytest.raises(BadTarget):
         backend.start([Target(id="i-0123456789abcdef0", region=targets[0].region, via="ssm")], staged)
     backend.clean()
@@ -129,7 +129,7 @@ def test_no_secret_stands_in_the_parameters_of_a_command_delivered_by_role(
     make: MakeBackend, targets: Sequence[Target], aws: Aws
 ) -> None:
     backend = make("hello", by_role=True)  # type: ignore[call-arg]  # the fixture's own option
-    handle: Handle = backend.start(targets, _Looks().staged(backend))
+    handle: Handle = backend.start(targets, staged_by(backend))
     _Looks().until_final(backend, handle, 0.05)
     [command] = aws.client("ssm").list_commands(CommandId=handle.command)["Commands"]
     assert "X-Amz-" not in command["Parameters"]["commands"][0]

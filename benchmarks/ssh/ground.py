@@ -9,7 +9,6 @@ alone meets very many of them, they are lean.
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,12 +53,10 @@ class Ground:
         self.folder = Path(self.temporary.name)
         self.farm = Farm()
         self.lean = lean
-        self.servers = self.farm.servers(number, lean=True) if lean else self._isolated(number)
+        traits = {"lean": True} if lean else {"shared_key": True, "space": ROOM}
+        self.servers = self.farm.servers(number, **traits)
         (self.folder / "results").mkdir()
         self._write()
-
-    def _isolated(self, number: int) -> Sequence[Server]:
-        return self.farm.servers(number, shared_key=True, space=ROOM)
 
     @property
     def home(self) -> Path:
