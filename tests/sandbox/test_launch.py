@@ -83,7 +83,7 @@ def test_exports_are_what_any_aws_client_reads() -> None:
 def test_a_throwaway_leaves_no_process_port_or_folder() -> None:
     with launch.throwaway(1) as account:
         runner(account, client_of(account))("setsid sleep 4720 >/dev/null 2>&1 &")
-        assert find("sleep 4720")
+        within(10, lambda: bool(find("sleep 4720")))  # the script does not wait until it is what it will be
     assert_gone(account.pid, int(account.endpoint_url.rpartition(":")[2]), Path(account.folder), "sleep 4720")
 
 
