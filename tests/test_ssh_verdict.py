@@ -64,6 +64,7 @@ Host key verification failed."""
 JUMP_REFUSED = """kex_exchange_identification: Connection closed by UNKNOWN port 65535
 channel 0: open failed: connect failed: Connection refused
 stdio forwarding failed"""
+REFUSED = "deploy@web1: Permission denied (publickey)."
 SAID = [
     ("ssh: Could not resolve hostname web1: Name or service not known", "NoSuchName", "Name or service not known"),
     ("ssh: connect to host web1 port 2222: Connection refused", "Refused", "is its SSH server running"),
@@ -89,6 +90,23 @@ SAID = [
     ("Connection closed by UNKNOWN port 65535\nkex_exchange_identification: read: reset", "JumpBusy", "jump host"),
     ("kex_exchange_identification: Connection closed by UNKNOWN port 65535", "JumpFailed", "jump host"),
     ("command-line: line 0: Bad configuration option: bogus", "BadOption", "Bad configuration option: bogus"),
+    ("command-line line 0: missing argument.", "BadOption", "missing argument."),
+    ("/home/me/.ssh/config line 7: Bad number 'x': invalid", "BadOption", "Bad number 'x'"),
+    ("Bad owner or permissions on /home/me/.ssh/config", "BadOption", "Bad owner or permissions on /home"),
+    ("/bin/sh: line 1: nc: not found\nConnection closed by UNKNOWN port 65535", "JumpFailed", ""),
+    (f'Load key "/k": bad permissions\n{REFUSED}', "KeyUnusable", 'Load key "/k": bad permissions; '),
+    (
+        f'sign_and_send_pubkey: signing failed for RSA "me" from agent: agent refused operation\n{REFUSED}',
+        "KeyUnusable",
+        "agent refused operation; ",
+    ),
+    (f"debug1: Server accepts key: /k ED25519 SHA256:x explicit\n{REFUSED}", "KeyUnusable", "it knows the key /k, but"),
+    (
+        'Authenticated using "publickey" with partial success.\ndeploy@web1: Permission denied (password,hostbased).',
+        "AuthRefused",
+        "it wants password,hostbased as well",
+    ),
+    ('Load key "/k": bad permissions\nssh: connect to host web1 port 22: Connection refused', "Refused", ""),
 ]
 
 
@@ -180,6 +198,10 @@ def test_a_payload_that_ends_amid_the_files_by_itself_is_told_from_a_lost_connec
         ("UNKNOWN port 65535", "exchange_identification: UNKNOWN port 65535"),
         ("exec sudo ", LOGGED_IN),
         (":", ""),
+        ("Load key ", ""),
+        ("Server accepts key: /k ", ""),
+        ("with partial success", ""),
+        (" line 0: ", ""),
     ],
 )
 @pytest.mark.parametrize("end", ["", "\n"])

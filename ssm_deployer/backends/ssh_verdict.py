@@ -64,7 +64,7 @@ _LOGIN_REFUSED = r"Permission denied \((.*)\)|(Too many authentication failures)
 _CONNECTING = (
     _cause(
         "BadOption",
-        r"^(?:command-line|.*): ?(?:line \d+: )?(Bad configuration option.*|.*keyword .*|unsupported option .*|Bad .*)",
+        r"^.* line \d+: ((?:bad|invalid|missing|no argument|keyword|unsupported) .*)|^(Bad owner or permissions on .*)",
         "ssh does not take its options: {}; look at --ssh-option, ssh.options and ~/.ssh/config",
     ),
     _cause("NoSuchName", r"Could not resolve hostname (.*)", "no such name: {}; is it spelt right?"),
@@ -90,6 +90,24 @@ _CONNECTING = (
         "JumpRefused",
         rf"\A(?>(?s:.*?)exchange_identification: )(?>(?s:.*?)UNKNOWN port 65535)(?s:.*?)(?:{_LOGIN_REFUSED})",
         "the jump host refused the login ({}); is that the right user, and is the key in its authorized_keys?",
+    ),
+    _cause(
+        "AuthRefused",
+        rf"\A(?>(?s:.*?)with partial success)(?s:.*?)(?:{_LOGIN_REFUSED})",
+        "a key is not enough for {user}: it wants {} as well, and nobody is there to answer; let that user log in by a "
+        "key alone (AuthenticationMethods)",
+    ),
+    _cause(
+        "KeyUnusable",
+        rf"\A(?>(?s:.*?)((?:Load key|signing failed for) .*))(?s:.*?)(?:{_LOGIN_REFUSED})",
+        "it refused the login as {user}{keys}, but one key could not be used at all: {}; is it a private key that you "
+        "alone may read (chmod 600)? With a passphrase it must be in the agent (ssh-add)",
+    ),
+    _cause(
+        "KeyUnusable",
+        rf"\A(?>(?s:.*?)Server accepts key: (\S+))(?s:.*?)(?:{_LOGIN_REFUSED})",
+        "it knows the key {}, but ssh did not log in as {user} with it: if it has a passphrase, put it into the agent "
+        "(ssh-add); or is the account locked?",
     ),
     _cause(
         "AuthRefused",
@@ -171,7 +189,7 @@ _LOGGED_IN = (
 _OFFERED = re.compile(r"Offering public key: (\S+) (\S+)")
 _USER = re.compile(r"Authenticating to \S+ as '(.*)'")
 _AUTHENTICATED = re.compile(r"^Authenticated to ", re.MULTILINE)
-_DEBUG = re.compile(r"^debug\d: ")
+_DEBUG = re.compile(r"^debug\d: (?!Server accepts key)")  # all that is said of a key with a passphrase
 _STATISTICS = re.compile(r"^(?:Transferred: |Bytes per second: )")
 
 

@@ -1,6 +1,8 @@
 """A farm per test. It is up in less than a tenth of a second."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ssh.farm import Farm
@@ -10,3 +12,15 @@ from ssh.farm import Farm
 def farm() -> Iterator[Farm]:
     with Farm() as farm:
         yield farm
+
+
+@pytest.fixture
+def agent(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The socket of an agent, which is the user's."""
+    socket = farm.folder / "agent"  # its path must be short, and tmp_path is long
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # once it listens, it says where
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield socket
+        process.terminate()

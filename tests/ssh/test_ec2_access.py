@@ -122,20 +122,21 @@ def bench(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def agent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def agents_key(bench: Bench, agent: Path) -> str:
     """The public key that the user's agent holds, of which the user's configuration makes use."""
-    socket, private = bench.place.parent / "agent", bench.place.parent / "id"
-    config = bench.farm.home / ".ssh" / "config"
+    assert agent
+    name_no_key(bench.farm)
+    private = bench.place.parent / "id"
+    generate(private)
+    subprocess.run(["ssh-add", "-q", private], check=True)
+    return private.with_suffix(".pub").read_text()
+
+
+def name_no_key(farm: Farm) -> None:
+    """Leave it to ssh which keys there are, as a user's configuration mostly does."""
+    config = farm.home / ".ssh" / "config"
     lines = config.read_text().splitlines(keepends=True)
     config.write_text("".join(line for line in lines if "Identit" not in line))
-    generate(private)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
-        while not socket.exists():
-            time.sleep(0.01)
-        subprocess.run(["ssh-add", "-q", private], check=True)
-        yield private.with_suffix(".pub").read_text()
-        process.terminate()
 
 
 def refused(ended: "CompletedProcess[str]", words: str) -> None:
@@ -175,14 +176,14 @@ def test_a_minute_later_the_key_is_good_for_nothing_and_pushed_again_it_is(bench
     assert bench.login(target, how).stdout == "in as root\n"
 
 
-def test_no_key_of_an_agent_is_used_beside_it(bench: Bench, agent: str) -> None:
+def test_no_key_of_an_agent_is_used_beside_it(bench: Bench, agents_key: str) -> None:
     server = bench.server()
     target = bench.ec2.register(server)
-    (server.folder / "ssh" / "authorized_keys").write_text(agent)
+    (server.folder / "ssh" / "authorized_keys").write_text(agents_key)
     assert bench.connect(target, ()).stdout == "in as root\n"
     how = bench.access(ephemeral=True)
     options = how.options(target)
-    (server.folder / "ssh" / "authorized_keys").write_text(agent)
+    (server.folder / "ssh" / "authorized_keys").write_text(agents_key)
     refused(bench.connect(target, options), "Permission denied")
 
 
@@ -190,9 +191,7 @@ def test_the_key_file_that_other_targets_of_the_run_need_is_not_used_beside_it(b
     server = bench.server()
     target = bench.ec2.register(server)
     bench.login_as = Login(key=str(bench.farm.home / ".ssh" / "id_ed25519"))
-    config = bench.farm.home / ".ssh" / "config"
-    lines = config.read_text().splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "Identit" not in line))
+    name_no_key(bench.farm)
     long_lived = (bench.farm.home / ".ssh" / "id_ed25519.pub").read_text()
     (server.folder / "ssh" / "authorized_keys").write_text(long_lived)
     assert bench.connect(target, ()).stdout == "in as root\n"
