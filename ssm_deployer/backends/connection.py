@@ -7,7 +7,6 @@ be tried again; and no content before the payload listens. From the moment at wh
 target knows what became of it.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from ssm_deployer import payload
@@ -15,14 +14,12 @@ from ssm_deployer.backends import openssh
 from ssm_deployer.backends.child import Child, File, Text, Watch
 from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.ssh_verdict import Phase, Sight, passing, verdict
+from ssm_deployer.backends.transcript import Transcript
 from ssm_deployer.model import Invocation, Status, Target
 
 CLOSE_SECONDS = 10.0  # for ssh to end the connection that others went through
 CANCEL_SECONDS = 1.0  # between two words to stop: the first may come before there is anything to be stopped
 RETRIES = (1.0, 2.0, 4.0, 8.0)  # seconds to wait for a server that takes no more connections
-MOST_STDOUT = 1 << 18  # record and extract have 30 kB at the most
-MOST_NOISE = 1 << 14  # of what comes before the greeting, which may be anything
-MOST_STDERR = 1 << 16
 
 _STATUSES = {
     "queued": Status.PENDING,
@@ -63,8 +60,6 @@ class Connection:
         self._on_change = on_change
         self._log = errand.folder / f"{number}.log"
         self._control = errand.folder / f"{number}.sock"
-        self._greeting = payload.greeting(errand.run_id).encode() + b"\n"
-        self._listening = payload.listening(errand.run_id).encode() + b"\n"
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
         self._cancelled = False
@@ -76,15 +71,18 @@ class Connection:
     def _reset(self) -> None:
         self._phase: Phase = "queued"
         self._access: Sequence[str] = ()
-        self._cues = deque([(self._greeting, self._send_text)])
-        if not self.errand.by_scp:  # what was copied is not asked for, and whatever a script prints is no cue
-            self._cues.append((self._listening, self._send_content))
-        self._stdout = bytearray()
-        self._stderr = bytearray()
+        self._heard = self._transcript()
         self._deadline = float("inf")
         self._allowed = 0.0
         self._overdue = 0.0
         self._steps: Iterator[Callable[[], None]] = iter(())
+
+    def _transcript(self) -> Transcript:
+        greeting = payload.greeting(self.errand.run_id).encode() + b"\n"
+        listening = payload.listening(self.errand.run_id).encode() + b"\n"
+        cues = [(greeting, self._send_text), (listening, self._send_content)]
+        # What was copied is not asked for, and whatever a script prints is no cue.
+        return Transcript(greeting, cues[:1] if self.errand.by_scp else cues)
 
     # -- what the driver calls
 
@@ -173,8 +171,8 @@ class Connection:
         self._child = Child(
             command,
             self._watch,
-            on_stdout=self._take_stdout,
-            on_stderr=self._take_stderr,
+            on_stdout=self._heard.take_stdout,
+            on_stderr=self._heard.take_stderr,
             on_end=on_end,
             environment=openssh.environment(),
         )
@@ -186,29 +184,6 @@ class Connection:
             self._next()
 
     # -- what comes
-
-    def _take_stdout(self, chunk: bytes) -> None:
-        self._stdout += chunk
-        while self._cues and self._hear():
-            pass
-        if self._phase in {"sending", "running"}:
-            del self._stdout[MOST_STDOUT:]
-        else:
-            del self._stdout[:-MOST_NOISE]
-
-    def _hear(self) -> bool:
-        """Answer the line that is waited for, if it has come, and forget it and what was before it."""
-        cue, answer = self._cues[0]
-        _, found, rest = self._stdout.partition(cue)
-        if found:
-            self._cues.popleft()
-            self._stdout = rest
-            answer()
-        return bool(found)
-
-    def _take_stderr(self, chunk: bytes) -> None:
-        self._stderr += chunk
-        del self._stderr[:-MOST_STDERR]
 
     def _send_text(self) -> None:
         self._enter("sending", self.errand.limits.fetch + 5)
@@ -225,12 +200,10 @@ class Connection:
         self._enter("running", limits.fetch + limits.script + limits.grace + 60)
 
     def _ended(self, code: int) -> None:
-        # Before the greeting, which comes on both streams, are banners and what profile files print.
-        _, greeting, since = self._stderr.partition(self._greeting)
         sight = Sight(
             phase=self._phase,
-            stdout=self._stdout.decode(errors="replace"),
-            stderr=(since if greeting else self._stderr).decode(errors="replace"),
+            stdout=self._heard.stdout,
+            stderr=self._heard.stderr,
             log=self._take_log(),
             exit_code=code,
             overdue=self._overdue,
@@ -243,7 +216,7 @@ class Connection:
             self._rest(pause, final.detail)
             return
         self._final = final
-        self._cues.clear()  # whatever is said while it is tidied up
+        self._heard.stop_listening()  # whatever is said while it is tidied up
         if not self._control.exists():
             self._conclude()
         elif sight.phase == "running":
@@ -270,8 +243,7 @@ class Connection:
         assert self._final is not None  # noqa: S101 - who comes here has one
         self._child = None
         self.invocation = self._final
-        self._stdout.clear()
-        self._stderr.clear()
+        self._heard = self._transcript()  # nobody needs what was in it
         self._on_change()
 
     def _rest(self, pause: float, reason: str) -> None:
