@@ -29,6 +29,7 @@ def neutral_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """A shell that runs the tests in the background has them ignore Ctrl-C, and so all that they start."""
+    """A shell that runs the tests in the background has them ignore Ctrl-C and Ctrl-\\, and so all that they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)

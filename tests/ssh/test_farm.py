@@ -33,6 +33,7 @@ def test_servers_see_neither_one_anothers_files_and_processes_nor_the_machines(f
     servers = farm.servers(3)
     for server in servers:
         said(farm, server, "cp /proc/sys/kernel/hostname /tmp/mine; sleep 99 >/dev/null 2>&1 &")
+    assert until(lambda: all(server.processes() == ["sleep 99"] for server in servers))
     for server in servers:
         assert said(farm, server, "hostname; cat /tmp/mine; ls /tmp").split() == [server.name, server.name, "mine"]
         assert said(farm, server, "pgrep -x sleep | wc -l").strip() == "1"
@@ -383,7 +384,9 @@ def population(farm: int) -> set[tuple[int, bytes]]:
 
 
 def born(pid: int) -> bytes:
-    return MACHINE.read(pid, "stat").rpartition(b")")[2].split()[19:20][0] if MACHINE.command(pid) else b""
+    """Nothing if it has ended, be it waited for or not."""
+    since = MACHINE.read(pid, "stat").rpartition(b")")[2].split()[19:20]
+    return since[0] if since and MACHINE.command(pid) else b""
 
 
 def traces(folder: str, link: str, processes: set[tuple[int, bytes]]) -> list[str]:
