@@ -154,6 +154,7 @@ def test_something_else_is_quoted() -> None:
     ("said", "word"),
     [
         ("This service allows sftp connections only.\n", "SftpOnly"),
+        ('Please login as the user "ubuntu" rather than the user "root".\n\n', "WrongUser"),
         ("sudo: a password is required\n", "SudoPassword"),
         ("sudo: a terminal is required to read the password; either use the -S option\n", "SudoPassword"),
         ("sudo: sorry, you must have a tty to run sudo\n", "SudoPassword"),

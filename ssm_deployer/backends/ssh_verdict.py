@@ -143,6 +143,11 @@ _CONNECTING = (
 )
 # What comes once the login has been accepted: the server or the target's own programs say it.
 _LOGGED_IN = (
+    _cause(  # what cloud-init lets root's key do, on most images of EC2: DISABLE_USER_OPTS of its ssh_util.py
+        "WrongUser",
+        r'Please login as the user "([^"]+)" rather than the user',
+        "it runs nothing for this user and asks for {}; give that to --ssh-user, or set aws.username",
+    ),
     _cause(
         "SftpOnly",
         r"This service allows sftp connections only",

@@ -212,6 +212,23 @@ def test_a_forced_command_runs_nothing_of_ours(farm: Farm, transfer: str) -> Non
     assert transfer == "scp" or "this is a menu" in seen.detail
 
 
+def test_an_image_of_ec2_that_wants_another_user_than_root_names_it(farm: Farm) -> None:
+    wanted = """#!/bin/sh\necho 'Please login as the user "ubuntu" rather than the user "root".'\nexit 142\n"""
+    options = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding"
+    key = (farm.home / ".ssh" / "id_ed25519.pub").read_text()
+    server = farm.server(
+        authorized=False,
+        config=["AuthorizedKeysFile /etc/ssh/these"],
+        files={
+            "these": f'{options},command="/etc/ssh/wanted" {key}',
+            "wanted": wanted,
+        },
+    )
+    seen = Client(farm, HELLO).deploy_one(server)
+    assert never_began(seen, server, "WrongUser")
+    assert "asks for ubuntu; " in seen.detail
+
+
 @pytest.mark.parametrize("user", ["nologin", "restricted"])
 def test_an_account_without_a_usual_shell_has_its_word(farm: Farm, user: str) -> None:
     server = farm.server()
