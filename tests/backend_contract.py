@@ -9,6 +9,8 @@ import pytest
 from ssm_deployer.model import Handle, Invocation, Staged, Target
 from ssm_deployer.runner import Backend
 
+PATIENCE = 60.0  # seconds
+
 # Makes a backend whose script prints `hello` and exits 0, or sleeps for a minute, or exits 3.
 MakeBackend = Callable[[str], Backend]
 
@@ -32,7 +34,8 @@ class BackendContract:
         self, backend: Backend, handle: Handle, done: Callable[[Sequence[Invocation]], bool], pause: float
     ) -> Sequence[Invocation]:
         seen: Sequence[Invocation] = []
-        for _ in range(200):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             seen = backend.observe(handle)
             if done(seen):
                 return seen

@@ -117,7 +117,7 @@ def state(pid: int) -> str:
     """As in the third field of /proc/PID/stat; `X` for what is no more."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X"
 
 

@@ -158,6 +158,7 @@ class _held:  # noqa: N801 - reads as what it does
 
 
 def test_news_of_a_file_that_was_closed_do_not_reach_whoever_has_its_number_now(ground: Ground) -> None:
+    ground.ssh("exit 3\n")
     connections = ground.connections()
     pipes = [os.pipe(), os.pipe()]
     called: list[str] = []
@@ -204,13 +205,17 @@ def test_a_bug_in_the_thread_ends_the_run_and_every_connection(ground: Ground, m
     monkeypatch.setattr("tempfile.tempdir", str(ground.folder))
     backend = SshBackend("run-1", Content(script=b"true\n"), LIMITS, Login(connections=4), Plain())
 
+    def started() -> bool:
+        pids = ground.folder / "pids"
+        return pids.exists() and pids.read_text().endswith("\n")
+
     def wake() -> None:
-        if (ground.folder / "pids").exists():
+        if started():
             raise ValueError("a bug")
 
     backend.heed(wake)
     handle = backend.start(targets("one"), _staged(backend))
-    ground.until((ground.folder / "pids").exists)
+    ground.until(started)
     backend.cancel(handle)  # news
     with pytest.raises(DeployError, match=r"internal error: ValueError: a bug \(test_connections.py:\d+\)"):
         ground.until(lambda: not backend.observe(handle))
@@ -233,7 +238,7 @@ def _staged(backend: SshBackend) -> Staged:
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -253,7 +253,7 @@ def test_the_aws_cli_tells_the_same_verdicts(user: User) -> None:
 def test_a_script_that_takes_too_long_is_stopped_and_still_reports(user: User) -> None:
     user.write("s.sh", "echo before\nsleep 60\n")
     target = user.account.instances[0]
-    done = user.run("upload-script", "s.sh", "-t", target, "--timeout", "1s", "--output", "json")
+    done = user.run("upload-script", "s.sh", "-t", target, "--timeout", "3s", "--output", "json")
     assert done.returncode == 1
     end = ends(done.stdout)[target]
     assert (end["status"], end["record"]["outcome"], end["stdout"]) == ("timed out", "timed-out", "before\n")

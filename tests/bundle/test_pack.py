@@ -238,7 +238,7 @@ def test_a_sink_that_refuses_ends_the_packing_and_its_threads(tmp_path: Path) ->
 
     with pytest.raises(BrokenPipeError):
         pack(scan(tmp_path), Hook(3, refuse))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # a server of an earlier test may end meanwhile
 
 
 def test_random_content_does_not_grow_by_more_than_a_hundredth(tmp_path: Path) -> None:

@@ -880,8 +880,8 @@ main() {
   settle || { sweep; settle; } || refuse no-place "$reasons"
   post
   now
-  # Later than that by a second, so that it never meets a script that was just started.
-  echo "prepare $((prepare_until + 1 - up))" >&9
+  # Later than that by a second, so that it never meets a script that was just started. The sweep may have taken longer.
+  echo "prepare $((up > prepare_until ? 0 : prepare_until + 1 - up))" >&9
   # The shell would tell of what the guard ends.
   prepare 2>/dev/null
   execute

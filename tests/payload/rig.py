@@ -397,13 +397,15 @@ class Rig:
 
     def kill_guard(self) -> None:
         """As the kernel does when memory is short."""
-        os.killpg(next(pid for pid, line in self.processes().items() if " guard " in line), signal.SIGKILL)
+        guards = [pid for pid, line in self.processes().items() if " guard " in line and os.getpgid(pid) == pid]
+        os.killpg(guards[0], signal.SIGKILL)
 
     def end_services(self) -> list[str]:
         """Kill what a script left running on purpose, and say what it was."""
         services = self.processes()
         for pid in services:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # what was about to end by itself
+                os.kill(pid, signal.SIGKILL)
         return list(services.values())
 
     def settle(self) -> list[str]:
@@ -422,10 +424,12 @@ class Channel:
         self.writer = threading.Thread()
 
     def write(self, content: bytes) -> None:
-        self.writer = threading.Thread(target=self._write, args=[content], daemon=True)
+        self.writer = threading.Thread(target=self._write, args=[self.writer, content], daemon=True)
         self.writer.start()
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, before: threading.Thread, content: bytes) -> None:
+        if before.ident is not None:
+            before.join()
         # Who refuses reads no further.
         with contextlib.suppress(BrokenPipeError):
             while content:
@@ -434,7 +438,8 @@ class Channel:
     def close(self) -> None:
         """As when the client is gone; not before what was written has been read."""
         if self.fd >= 0:
-            self.writer.join()
+            if self.writer.ident is not None:
+                self.writer.join()
             os.close(self.fd)
             self.fd = -1
 

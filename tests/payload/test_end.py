@@ -19,19 +19,19 @@ STUBBORN = "trap '' TERM; "
 
 
 def test_a_script_that_overstays_is_told_and_reported(rig: Rig) -> None:
-    outcome = rig.run("#!/bin/sh\necho early\necho error >&2\nsleep 60\n", timeout=1)
+    outcome = rig.run("#!/bin/sh\necho early\necho error >&2\nsleep 60\n", timeout=2)
     record = outcome.record
     assert (outcome.code, record.outcome, record.signal, record.code) == (124, "timed-out", 15, 143)
     assert (outcome.extract, outcome.errors) == ("early\n", "error\n")
-    assert 1 <= record.script_seconds <= 3
-    assert outcome.seconds < 8
+    assert 2 <= record.script_seconds <= 6
+    assert outcome.seconds < 20
 
 
 @pytest.mark.slow
 def test_it_may_tidy_up_within_the_grace(rig: Rig) -> None:
-    outcome = rig.run("#!/bin/sh\ntrap 'echo tidy; exit 7' TERM\nsleep 60 & wait\n", timeout=1, grace=5)
+    outcome = rig.run("#!/bin/sh\ntrap 'echo tidy; exit 7' TERM\nsleep 60 & wait\n", timeout=2, grace=30)
     assert (outcome.record.outcome, outcome.record.code, outcome.extract) == ("timed-out", 7, "tidy\n")
-    assert outcome.seconds < 5
+    assert outcome.seconds < 20
 
 
 @pytest.mark.slow
@@ -76,7 +76,15 @@ def test_endless_output_does_not_fill_the_disk(rig: Rig, fetching: int) -> None:
     """However long it took until the script could start."""
     equip(rig, ["curl", "fallocate"])
     rig.wrap("tar", f"sleep {fetching}")
-    script = "#!/bin/sh\nhead -c 5000000 /dev/zero\nsleep 8\nstat -L -c %b /proc/$$/fd/1 >&2\n"
+    script = """#!/bin/sh
+head -c 5000000 /dev/zero
+tries=0 blocks=3906
+while [ $blocks -ge 3906 ] && [ $((tries += 1)) -le 40 ]; do
+  sleep 0.5
+  blocks=$(stat -L -c %b /proc/$$/fd/1)
+done
+echo $blocks >&2
+"""
     text = build(rig.recipe(script, files={"a": b""}, fetch_timeout=30), readable=True)
     text = re.sub(r"whole_output='\d+'", "whole_output='2000000'", text)
     outcome = rig.execute(text)
@@ -86,7 +94,7 @@ def test_endless_output_does_not_fill_the_disk(rig: Rig, fetching: int) -> None:
 
 @pytest.mark.slow
 def test_what_ignores_term_is_killed_after_the_grace(rig: Rig) -> None:
-    outcome = rig.run(f"#!/bin/sh\n{STUBBORN} while :; do sleep 1; done\n", timeout=1)
+    outcome = rig.run(f"#!/bin/sh\n{STUBBORN} while :; do sleep 1; done\n", timeout=2)
     assert (outcome.record.outcome, outcome.record.signal, outcome.code) == ("timed-out", 9, 124)
 
 
@@ -102,7 +110,7 @@ def test_what_ignores_term_is_killed_after_the_grace(rig: Rig) -> None:
     ],
 )
 def test_the_deadline_reaches_every_descendant(rig: Rig, child: str) -> None:
-    outcome = rig.run(f"#!/bin/sh\n{child} &\nsleep 60\n", timeout=1)
+    outcome = rig.run(f"#!/bin/sh\n{child} &\nsleep 60\n", timeout=2)
     assert outcome.record.outcome == "timed-out"
     assert rig.settle() == []
 
@@ -116,12 +124,12 @@ def test_the_deadline_stops_what_forks_for_ever(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_the_time_for_fetching_does_not_limit_the_script(rig: Rig) -> None:
-    outcome = rig.run("#!/bin/sh\nsleep 4\necho done\n", fetch_timeout=2)
+    outcome = rig.run("#!/bin/sh\nsleep 7\necho done\n", fetch_timeout=5)
     assert (outcome.record.outcome, outcome.extract) == ("exited", "done\n")
 
 
 def test_an_end_before_the_deadline_leaves_no_guard(rig: Rig) -> None:
-    assert rig.run("#!/bin/sh\nexit 0\n", timeout=1).record.outcome == "exited"
+    assert rig.run("#!/bin/sh\nexit 0\n", timeout=600).record.outcome == "exited"
     assert rig.settle() == []
 
 
@@ -148,13 +156,14 @@ def test_a_cancel_while_fetching_leaves_nothing(rig: Rig) -> None:
 @pytest.mark.slow
 def test_a_cancel_holds_up_neither_stream(rig: Rig) -> None:
     """The guard works on after the cancel, but the agent must see the end of both pipes at once."""
-    started = started_and(
-        rig, f'#!/bin/sh\nsetsid sh -c "{STUBBORN} while :; do sleep 1; done" &\ntouch $READY\nsleep 60\n'
-    )
+    stubborn = f'setsid sh -c "{STUBBORN} while :; do sleep 1; done" &\n'
+    started = started_and(rig, f"#!/bin/sh\n{stubborn}touch $READY\nsleep 60\n", grace=20)
     before = time.monotonic()
     started.cancel()
     rig.finish(started)
-    assert time.monotonic() - before < 0.8
+    assert time.monotonic() - before < 10
+    [it] = [pid for pid, line in rig.processes().items() if "while :" in line]
+    os.kill(it, signal.SIGKILL)
     assert rig.settle() == []
 
 
@@ -238,14 +247,14 @@ def test_a_removal_that_was_killed_with_its_guard_is_finished_by_the_next_run(ri
 @pytest.mark.slow
 def test_what_a_slow_sweep_takes_does_not_delay_the_deadline(rig: Rig) -> None:
     equip(rig, ["curl"])
-    rig.wrap("rm", "case $* in *deploy_files_1_1/data*) sleep 4 ;; esac")
+    rig.wrap("rm", "case $* in *deploy_files_1_1/data*) sleep 10 ;; esac")
     old = rig.tmp / "deploy_files_1_1"
     old.mkdir(parents=True)
     (old / "owner").write_text(f"4194999 7 {Path('/proc/self/ns/pid').readlink()}\n")
     (old / "data").touch()
-    outcome = rig.run("#!/bin/sh\necho ran\nsleep 60\n", timeout=1, fetch_timeout=2)
+    outcome = rig.run("#!/bin/sh\necho ran\nsleep 60\n", timeout=2, fetch_timeout=8)
     assert (outcome.record.outcome, outcome.extract) == ("timed-out", "ran\n")
-    assert outcome.record.ended - outcome.record.started < 4
+    assert outcome.record.ended - outcome.record.started < 9
     assert rig.settle() == []
 
 

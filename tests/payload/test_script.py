@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from payload.rig import RUN, Rig, started_and, tar
+from waiting import until
 
 WAYS = ("fetched", "streamed")
 
@@ -19,7 +20,7 @@ def test_output_comes_after_the_record_and_errors_on_stderr(rig: Rig) -> None:
     assert (record.outcome, record.code, record.signal, record.error, record.resumed) == ("exited", 0, 0, "", 0)
     assert (record.stdout_bytes, record.stderr_bytes) == (4, 4)
     assert record.stdout_sha256 == "54034ac5c6e9ea95"  # printf 'out\n' | sha256sum
-    assert abs(record.ended - time.time()) < 5
+    assert abs(record.ended - time.time()) < 20
     assert record.command == "11111111-2222-3333-4444-555555555555"
 
 
@@ -131,7 +132,16 @@ def test_large_output_keeps_its_end_and_its_true_size(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_endless_output_does_not_fill_the_disk(rig: Rig) -> None:
-    script = '#!/bin/sh\nhead -c 300000000 /dev/zero\necho end\nsleep 7\ndu -k "$DEPLOY_FILES_DIR/../out" >&2\n'
+    script = """#!/bin/sh
+head -c 300000000 /dev/zero
+echo end
+tries=0 kib=10000
+while [ $kib -ge 10000 ] && [ $((tries += 1)) -le 40 ]; do
+  sleep 0.5
+  kib=$(du -k "$DEPLOY_FILES_DIR/../out" | cut -f 1)
+done
+echo $kib >&2
+"""
     outcome = rig.run(script)
     assert outcome.record.stdout_bytes == 300_000_004
     assert outcome.record.stdout_sha256 == ""
@@ -166,7 +176,8 @@ def test_a_background_child_neither_holds_the_run_up_nor_is_killed(rig: Rig, chi
     assert outcome.extract == "done\n"
     assert outcome.seconds < 30
     assert not list(rig.tmp.glob("deploy_files_*"))
-    assert any("sleep 60" in line for line in rig.end_services())
+    assert until(lambda: any("sleep 60" in line for line in rig.processes().values()))  # for a moment it is sh
+    rig.end_services()
 
 
 def test_the_script_may_remove_everything_under_itself(rig: Rig) -> None:

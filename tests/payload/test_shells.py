@@ -89,7 +89,7 @@ def test_the_payload_ignores_no_signal(rig: Rig) -> None:
 @pytest.mark.usefixtures("shell")
 def test_deadline(rig: Rig) -> None:
     script = "#!/bin/sh\necho early\nsetsid sleep 60 &\n(trap '' TERM; while :; do sleep 1; done) &\nsleep 60\n"
-    outcome = rig.run(script, timeout=1)
+    outcome = rig.run(script, timeout=2)
     assert (outcome.code, outcome.record.outcome, outcome.extract) == (124, "timed-out", "early\n")
     assert outcome.errors == ""
     assert rig.settle() == []

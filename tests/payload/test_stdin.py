@@ -155,6 +155,15 @@ def test_content_that_comes_too_slowly_meets_the_deadline(rig: Rig) -> None:
     assert whole.startswith(rig.content)
 
 
+def test_the_deadline_holds_though_it_is_over_before_anything_is_waited_for(rig: Rig) -> None:
+    """As after a long look for a place; `sleep` takes no negative number."""
+    equip(rig, [])
+    rig.wrap("mkdir", "sleep 3")
+    text = build(rig.recipe("#!/bin/sh\n", fetch_timeout=1))
+    rig.content = rig.content[:700]
+    refused(rig.finish(rig.start(text)), "fetch-timeout")
+
+
 @both
 def test_no_reboot_is_asked_for_where_nobody_sees_to_it(rig: Rig) -> None:
     outcome = rig.run("#!/bin/sh\necho out\nexit 194\n")

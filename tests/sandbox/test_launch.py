@@ -91,17 +91,18 @@ def test_a_throwaway_leaves_no_process_port_or_folder() -> None:
 @pytest.mark.parametrize("isolation", ["own", "plain"])
 @pytest.mark.parametrize("victim", ["client", "server"])
 def test_kill_9_leaves_no_process_port_or_folder(isolation: str, victim: str) -> None:
-    script = "setsid sleep 4721 >/dev/null 2>&1 & (sleep 4721 &) ; sleep 4721"
+    sleep = f"sleep 4721.{os.getpid()}"  # its own: the other variants may run beside it
+    script = f"setsid {sleep} >/dev/null 2>&1 & ({sleep} &) ; {sleep}"
     process = subprocess.Popen(
         [sys.executable, "-c", KEPT, isolation, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
     with process.stdout:
         pid, port, folder = process.stdout.readline().split()
-    within(10, lambda: len(find("sleep 4721")) >= 3)
+    within(10, lambda: len(find(sleep)) >= 3)
     os.kill(process.pid if victim == "client" else int(pid), signal.SIGKILL)
     try:
-        assert_gone(int(pid), int(port), Path(folder), "sleep 4721")
+        assert_gone(int(pid), int(port), Path(folder), sleep)
     finally:
         process.kill()
         process.wait()
@@ -116,7 +117,7 @@ def test_ctrl_c_in_the_client_ends_the_sandbox() -> None:
     with process.stdout:
         pid, port, folder = process.stdout.readline().split()
     process.send_signal(signal.SIGINT)
-    process.wait(10)
+    process.wait(30)
     assert_gone(int(pid), int(port), Path(folder), "sleep 4722")
 
 
@@ -141,6 +142,7 @@ def test_one_that_is_kept_is_found_again_and_ends_with_down(state: Path) -> None
 def test_what_a_killed_one_left_is_removed(state: Path) -> None:
     account = launch.up(1)
     watcher = int(Path(f"/proc/{account.pid}/stat").read_text().split()[3])
+    os.kill(account.pid, signal.SIGSTOP)  # else it ends by itself once its watcher is gone
     for pid in (watcher, account.pid):
         os.kill(pid, signal.SIGKILL)
     within(5, lambda: launch.status() is None)

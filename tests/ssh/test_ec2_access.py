@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -18,6 +17,7 @@ from ssh.farm import Farm
 from ssh.host_key_lines import block, key
 from ssh.layout import generate
 from ssh.server import Server
+from waiting import until
 
 from ssm_deployer.backends.access import Access
 from ssm_deployer.backends.ec2 import access
@@ -336,7 +336,7 @@ def test_a_run_reaches_an_instance_by_key_and_pin_and_leaves_nothing_of_them(ben
     seen = deploy(bench, target, bench.access(ephemeral=True), transfer=transfer)
     assert (seen.status, seen.stdout) == (Status.SUCCEEDED, "deployed as root\n"), seen.detail
     assert bench.files == []
-    assert bench.processes == []
+    assert until(lambda: bench.processes == [])
 
 
 def test_a_verdict_tells_why_there_was_no_host_key(bench: Bench) -> None:
@@ -377,6 +377,4 @@ def test_nothing_is_left_of_a_run_that_was_killed(bench: Bench) -> None:
     assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
     assert "IdentityFile" in ended.stdout
     assert "GlobalKnownHostsFile" in ended.stdout
-    until = time.monotonic() + 10
-    while bench.files and time.monotonic() < until:
-        time.sleep(0.01)
+    assert until(lambda: not bench.files and not bench.processes)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ssh.farm import Farm
 from ssh.server import Server
+from waiting import until
 
 from ssm_deployer.events import RunFinished, Sent, from_json, replay
 from ssm_deployer.sandbox import launch
@@ -158,4 +159,4 @@ def test_a_run_that_is_interrupted_stops_the_scripts_of_both_ways(fleet: Fleet) 
     assert process.returncode == 130
     ends = replay([from_json(line) for line in lines]).invocations.values()
     assert {str(end.status) for end in ends} == {"cancelled"}
-    assert [server.processes() for server in fleet.servers] == [[], []]
+    assert until(lambda: not any(server.processes() for server in fleet.servers))
