@@ -95,6 +95,7 @@ leave() {
     # Its timers. Without a number, zsh would take this very group.
     [ -z "$guard" ] || kill -s KILL -- "-$guard" 2>/dev/null
     erase "$work"
+    [ ! -d "$work" ] || echo "ssm-deploy: $work is left${points:+: something is mounted there}" >&2
   fi
   work=
 }
@@ -121,10 +122,7 @@ erase() {
     set +f
     mounted "$1"
   fi
-  if [ -n "$points" ]; then
-    echo "ssm-deploy: something is mounted in $1, so it is left in place" >&2
-    return
-  fi
+  [ -z "$points" ] || return
   # The owner last: only by it can a later run tell that what a kill in the middle of this leaves is nobody's.
   gone=$1
   set --

@@ -227,6 +227,17 @@ def test_a_kill_while_the_output_is_being_hashed_leaves_nothing(rig: Rig) -> Non
     assert rig.settle() == []
 
 
+def test_what_cannot_be_removed_is_told(rig: Rig) -> None:
+    """As what a child that goes on writes to, or what was made immutable."""
+    equip(rig, ["curl"])
+    rig.wrap("rm", "case $* in *deploy_files*/files*) exit 1 ;; esac")
+    outcome = rig.run("#!/bin/sh\necho done\n", files={"a": b""})
+    (left,) = rig.tmp.glob("deploy_files_*")
+    assert (outcome.record.outcome, outcome.extract) == ("exited", "done\n")
+    assert outcome.errors == f"ssm-deploy: {left} is left\n"
+    shutil.rmtree(left)
+
+
 def test_a_removal_that_was_killed_with_its_guard_is_finished_by_the_next_run(rig: Rig) -> None:
     equip(rig, ["curl"])
     rig.wrap("rm", f"case $* in *deploy_files*/script*) : >{rig.root}/ready; sleep 60 ;; esac")
