@@ -155,9 +155,15 @@ class Aws:
         return client
 
 
-def _require_whole(http_response: Any, **_: object) -> None:  # noqa: ANN401 - see Aws.client
-    """Take an answer that was cut short for none: botocore switches urllib3's check off, and parses such JSON as {}."""
-    if getattr(http_response.raw, "length_remaining", None):
+def _require_whole(http_response: Any, model: Any, **_: object) -> None:  # noqa: ANN401 - see Aws.client
+    """Take an answer that was cut short, or is a proxy's page, for none: botocore parses what is no JSON as {}.
+
+    For the first it switches urllib3's check off.
+    """
+    if http_response.raw is None:  # an answer that never was on a wire
+        return
+    json = model.service_model.protocol == "json"
+    if getattr(http_response.raw, "length_remaining", None) or (json and not http_response.content.startswith(b"{")):
         raise boto.ConnectionClosedError(endpoint_url=http_response.url)
 
 

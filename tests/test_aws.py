@@ -221,11 +221,14 @@ def test_a_call_that_is_cut_off_is_ambiguous_and_was_made_once(broken: Any, beha
     assert broken.requests == 1
 
 
-def test_a_page_of_html_instead_of_an_answer_is_ambiguous(broken: Any) -> None:
+@pytest.mark.parametrize(
+    ("service", "call"), [("ec2", "describe_instances"), ("ssm", "list_commands"), ("sts", "get_caller_identity")]
+)
+def test_a_page_of_html_instead_of_an_answer_is_ambiguous(broken: Any, service: str, call: str) -> None:
     page = b"<html><body><br>log in first</body></html>"
     broken.behaviour = (page, len(page))
-    with pytest.raises(Ambiguous), translated("list the instances"):
-        at(broken, "ec2").describe_instances()
+    with pytest.raises(Ambiguous), translated("ask"):
+        getattr(at(broken, service), call)()
 
 
 def test_nobody_listening_is_certainly_not_carried_out() -> None:
