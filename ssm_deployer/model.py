@@ -107,19 +107,39 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: int | None = None
 
 
-class Staged(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run's content is for one backend, and the text that makes a target get and run it.
+class Packed(msgspec.Struct, frozen=True):
+    """What packing the files has come to.
 
-    The text may hold bearer URLs, so it is never part of an event. On a target it ends within `execution_timeout`
-    seconds. `digest` is the one that the record of each target names. `location` is empty if the content is nowhere
-    but on this machine.
+    Attributes:
+        size: of the tar.gz, in bytes.
+        sha256: of the tar.gz, in hex; it may differ between versions of the compressor.
+        content_sha256: of the tar, in hex; the same for the same content on any machine.
+        unpacked_size: of all files together, in bytes.
+    """
+
+    size: int
+    sha256: str
+    content_sha256: str
+    unpacked_size: int
+
+
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run's content is for one backend, and what is to be known of it to send it.
+
+    Attributes:
+        location: an address; empty if the content is nowhere but on this machine.
+        size: of all of it, in bytes.
+        packed: the files, None without any.
     """
 
     location: str
     size: int
-    digest: str = ""
-    payload: str = ""
-    execution_timeout: int = 0
+    packed: Packed | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the files that the record of each target names, empty without any."""
+        return self.packed.content_sha256 if self.packed else ""
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,7 +113,7 @@ class FakeBackend:
         self.staged.add("bundle")
         for step in range(self.stage_steps):
             yield (step + 1) * 100
-        return Staged(location="memory://run/", size=self.stage_steps * 100, payload="text")
+        return Staged(location="memory://run/", size=self.stage_steps * 100)
 
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:
         assert staged.location == "memory://run/"

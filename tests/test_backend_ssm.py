@@ -96,12 +96,13 @@ def test_content_that_changed_on_its_way_is_refused_before_anything_runs(
     backend.clean()
 
 
-def test_delivery_by_role_works_without_a_bearer_url(make: MakeBackend, targets: Sequence[Target]) -> None:
+def test_delivery_by_role_works_without_a_bearer_url(make: MakeBackend, targets: Sequence[Target], aws: Aws) -> None:
     backend = make("hello", by_role=True)  # type: ignore[call-arg]  # the fixture's own option
-    staged = staged_by(backend)
-    assert "X-Amz-Signature" not in staged.payload
-    seen = _Looks().until_final(backend, backend.start(targets, staged), 0.05)
+    handle = backend.start(targets, staged_by(backend))
+    seen = _Looks().until_final(backend, handle, 0.05)
     assert {each.stdout for each in seen} == {"hello\n"}
+    [command] = aws.client("ssm").list_commands(CommandId=handle.command)["Commands"]
+    assert "X-Amz-Signature" not in command["Parameters"]["commands"][0]
     backend.clean()
 
 

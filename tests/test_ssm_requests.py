@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 from fakes import RUN_ID, make_record
 from stubbed import Stubbed
 
 from ssm_deployer import result
 from ssm_deployer.backends.content import Content, Limits
 from ssm_deployer.backends.ssm import SsmBackend
-from ssm_deployer.errors import Ambiguous, BadTarget, Declined
+from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined
 from ssm_deployer.model import Handle, Staged, Status, Target
 from ssm_deployer.staging import Staging
 
@@ -21,7 +21,7 @@ TARGETS = [Target(id=key, region="eu-west-1", via="ssm") for key in IDS]
 COMMAND = "00000000-0000-4000-8000-000000000001"
 LIMITS = Limits(script=300, fetch=60, delivery=600, grace=10)
 HANDLE = Handle(command=COMMAND, region="eu-west-1", targets=IDS, deadline=LIMITS.total)
-STAGED = Staged(location="s3://bucket/folder/", size=1, payload="echo the payload", execution_timeout=400)
+STAGED = Staged(location="s3://bucket/folder/", size=1)
 LISTED = {"CommandId": COMMAND, "Details": True, "MaxResults": 50}
 
 
@@ -67,7 +67,7 @@ def test_a_command_is_sent_once_with_every_limit_set_on_purpose(
             "TimeoutSeconds": 600,
             "MaxConcurrency": "50",
             "MaxErrors": "100%",
-            "Parameters": {"commands": ["echo the payload"], "executionTimeout": ["400"]},
+            "Parameters": {"commands": [ANY], "executionTimeout": ["400"]},
         },
     )
     assert backend.start(TARGETS, STAGED) == HANDLE
@@ -88,6 +88,32 @@ def test_a_refused_command_says_whether_it_may_be_sent_again(
     ssm.add_client_error("send_command", code, http_status_code=status)
     with pytest.raises(kind):
         backend.start(TARGETS, STAGED)
+
+
+class Lending(Staging):
+    """Tells which loan a URL comes from."""
+
+    loans = 0
+
+    def lend(self, name: str, seconds: int) -> str:  # noqa: ARG002 - as Staging has it
+        self.loans += 1
+        return f"https://bucket.example/{name}?loan={self.loans}"
+
+
+def test_every_command_gets_urls_that_are_signed_for_it_since_waves_may_take_longer_than_those_last(
+    aws: Stubbed, ssm: Stubber
+) -> None:
+    sent: list[str] = []
+    events = aws.clients["ssm"].meta.events
+    note = lambda params, **_: sent.append(params["Parameters"]["commands"][0])  # noqa: E731 - to take it off again
+    staging = Lending(aws.clients["s3"], "bucket", "folder")
+    backend = SsmBackend([aws], staging, RUN_ID, Content(script=b"x"), LIMITS)
+    events.register("provide-client-params.ssm.SendCommand", note)
+    for _ in range(2):
+        ssm.add_response("send_command", {"Command": {"CommandId": COMMAND}})
+        backend.start(TARGETS, STAGED)
+    events.unregister("provide-client-params.ssm.SendCommand", note)
+    assert [f"'loan={number}'" in text for number, text in enumerate(sent, 1)] == [True, True]
 
 
 def test_a_comment_has_room_for_the_run_id(backend: SsmBackend) -> None:
@@ -168,6 +194,12 @@ def test_the_whole_extract_comes_without_the_record_and_the_agents_sentence(back
     }
     ssm.add_response("get_command_invocation", answer, {"CommandId": COMMAND, "InstanceId": IDS[0]})
     assert backend.read(HANDLE, IDS[0]) == ("all of it", "boom")
+
+
+def test_an_output_that_is_not_there_yet_does_not_replace_what_was_seen(backend: SsmBackend, ssm: Stubber) -> None:
+    ssm.add_response("get_command_invocation", {"StandardOutputContent": "", "StandardErrorContent": ""})
+    with pytest.raises(CloudError, match="not there yet"):
+        backend.read(HANDLE, IDS[0])
 
 
 def test_a_command_is_cancelled_by_its_id(backend: SsmBackend, ssm: Stubber) -> None:

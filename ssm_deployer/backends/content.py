@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ssm_deployer.bundle import Bundle, Packed
+from ssm_deployer.bundle import Bundle
+from ssm_deployer.model import Packed
 from ssm_deployer.payload import Recipe, Source
 
 # What the parts are called where they wait for the targets.

@@ -25,10 +25,10 @@ from ssm_deployer.backends.errand import Errand
 from ssm_deployer.backends.openssh import Login
 from ssm_deployer.backends.scratch import Scratch
 from ssm_deployer.backends.tarball import Tarball
-from ssm_deployer.bundle import Packed, pack
+from ssm_deployer.bundle import pack
 from ssm_deployer.errors import DeployError, UsageError
-from ssm_deployer.model import Handle, Invocation, Staged, Target
-from ssm_deployer.payload import Recipe, build, execution_timeout
+from ssm_deployer.model import Handle, Invocation, Packed, Staged, Target
+from ssm_deployer.payload import Recipe, build
 
 BATCH = 100_000  # whatever there is: the number of connections is bounded, not that of targets
 PROGRESS_SECONDS = 0.1
@@ -93,14 +93,7 @@ class SshBackend:
             yield tarball.size
         self._close_content()
         self._descriptor = os.open(tarball.path, os.O_RDONLY | os.O_CLOEXEC)
-        recipe = self._recipe(tarball.size, packed)
-        return Staged(
-            location="",
-            size=tarball.size,
-            digest=packed.content_sha256 if packed else "",
-            payload=build(recipe),
-            execution_timeout=execution_timeout(recipe),
-        )
+        return Staged(location="", size=tarball.size, packed=packed)
 
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
         command = str(uuid.uuid4())
@@ -172,7 +165,7 @@ class SshBackend:
         return Errand(
             command=command,
             run_id=self.run_id,
-            line=payload.line(staged.payload),
+            line=payload.line(build(self._recipe(staged.size, staged.packed))),
             content=self._descriptor,
             content_path=folder / "content",
             content_size=staged.size,

@@ -10,9 +10,9 @@ from ssm_deployer import result
 from ssm_deployer.aws import Aws, translated
 from ssm_deployer.backends.content import BUNDLE, INPUTS, SCRIPT, Content, Limits, recipe_of
 from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdict, without_agents_sentence
-from ssm_deployer.bundle import Packed, pack
-from ssm_deployer.errors import UsageError
-from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
+from ssm_deployer.bundle import pack
+from ssm_deployer.errors import CloudError, UsageError
+from ssm_deployer.model import Handle, Invocation, Packed, Staged, Status, Target
 from ssm_deployer.payload import Recipe, build, execution_timeout
 from ssm_deployer.staging import LONGEST_PRESIGN, Staging
 from ssm_deployer.targets.finder import Finder
@@ -74,17 +74,12 @@ class SsmBackend:
                 self.staging.put(name, content)
                 stored += len(content)
                 yield stored
-        recipe = self._recipe(packed)
-        return Staged(
-            location=self.staging.location,
-            size=stored,
-            digest=packed.content_sha256 if packed else "",
-            payload=build(recipe),
-            execution_timeout=execution_timeout(recipe),
-        )
+        return Staged(location=self.staging.location, size=stored, packed=packed)
 
     def start(self, targets: Sequence[Target], staged: Staged) -> Handle:  # noqa: D102
         ids = [target.id for target in targets]
+        recipe = self._recipe(staged.packed)  # with URLs that are signed now: a wave may be sent long after the first
+        parameters = {"commands": [build(recipe)], "executionTimeout": [str(execution_timeout(recipe))]}
         with translated("send the command"):
             answer = self._ssm(targets[0].region, attempts=1).send_command(
                 InstanceIds=ids,
@@ -95,7 +90,7 @@ class SsmBackend:
                 # The default of 0 would stop a batch at its first failure, and percentages are per batch: a budget for
                 # the fleet is not the service's to keep.
                 MaxErrors="100%",
-                Parameters={"commands": [staged.payload], "executionTimeout": [str(staged.execution_timeout)]},
+                Parameters=parameters,
             )
         return self._handle(answer["Command"]["CommandId"], targets[0].region, ids)
 
@@ -128,6 +123,8 @@ class SsmBackend:
         with translated(f"read the output of {target}"):
             answer = self._ssm(handle.region).get_command_invocation(CommandId=handle.command, InstanceId=target)
         stdout, stderr = answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
+        if not stdout and not stderr:  # it is asked for because there is more than the list showed
+            raise CloudError(f"cannot read the output of {target}: it is not there yet")
         return result.parse(stdout, self.run_id)[1], without_agents_sentence(stderr)
 
     def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:  # noqa: D102

@@ -3,27 +3,10 @@
 import hashlib
 from typing import BinaryIO
 
-import msgspec
-
 from ssm_deployer.bundle.deflate import GzipWriter
 from ssm_deployer.bundle.tar import TarWriter
 from ssm_deployer.bundle.tree import Bundle
-
-
-class Packed(msgspec.Struct, frozen=True):
-    """What was sent.
-
-    Attributes:
-        size: of the tar.gz, in bytes.
-        sha256: of the tar.gz, in hex; it may differ between versions of the compressor.
-        content_sha256: of the tar, in hex; the same for the same content on any machine.
-        unpacked_size: of all files together, in bytes.
-    """
-
-    size: int
-    sha256: str
-    content_sha256: str
-    unpacked_size: int
+from ssm_deployer.model import Packed
 
 
 def pack(bundle: Bundle, sink: BinaryIO) -> Packed:

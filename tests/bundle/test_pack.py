@@ -18,8 +18,9 @@ from bundle.trees import Tree, at, file, folder, link, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssm_deployer.bundle import Packed, pack, scan
+from ssm_deployer.bundle import pack, scan
 from ssm_deployer.errors import UsageError
+from ssm_deployer.model import Packed
 
 MIB = 1024 * 1024
 TREE: Tree = {
