@@ -438,7 +438,7 @@ def test_a_link_that_is_cut_goes_with_the_farm(warden_is_killed: bool) -> None:
         farm.close()
         client.kill()
     assert until(lambda: not Path(f"/sys/class/net/farm{server.network}").exists())
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 @pytest.mark.parametrize("cut", [False, True])
