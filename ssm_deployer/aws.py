@@ -69,6 +69,8 @@ _RAISED: tuple[tuple[tuple[type[Exception], ...], tuple[type[DeployError], str, 
 
 _MEANINGS: tuple[tuple[set[str], tuple[type[CloudError], str, str]], ...] = (
     (_THROTTLED, (Declined, "AWS throttles the requests", "wait a little and run again")),
+    # As of one that was sent a moment ago: ListCommands and the others are told of it later.
+    ({"InvalidCommandId"}, (Declined, "SSM does not know the command yet", "")),
     ({"InvalidInstanceId"}, (BadTarget, "SSM does not know the instance, or it cannot receive commands now", "")),
     (_EXPIRED, (CloudError, "the AWS credentials have expired", _RENEW)),
     (_INVALID, (CloudError, "AWS does not accept the credentials", _SETTINGS)),

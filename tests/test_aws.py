@@ -55,6 +55,7 @@ CODES = [
     ("AccessDeniedException", 400, CloudError, "AccessDeniedException: words of AWS"),
     ("UnauthorizedOperation", 403, CloudError, "UnauthorizedOperation: words of AWS"),
     ("403", 403, CloudError, "403: words of AWS"),
+    ("InvalidCommandId", 400, Declined, "SSM does not know the command yet"),
     ("InternalServerError", 500, Ambiguous, "InternalServerError: words of AWS"),
     ("ServiceUnavailable", 503, Ambiguous, "ServiceUnavailable: words of AWS"),
     ("502", 502, Ambiguous, "502: words of AWS"),
