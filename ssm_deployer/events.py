@@ -79,7 +79,7 @@ class ExtractRead(_Event, frozen=True, kw_only=True, tag="extract-read"):
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel-requested"):
-    """The user asked to stop; the service was asked to cancel these commands."""
+    """The user asked to stop; now the service is asked to cancel these commands."""
 
     commands: tuple[str, ...]
 

@@ -91,6 +91,7 @@ class FakeBackend:
         self.staged: set[str] = set()
         self.commands: dict[str, Handle] = {}
         self.cancelled: set[str] = set()
+        self.on_call: Callable[[str, object], None] = lambda *_: None
         self._batch = batch
         self._seen: dict[str, int] = {}
         self.metered = True
@@ -163,6 +164,7 @@ class FakeBackend:
 
     def _call(self, name: str, what: object) -> None:
         self.calls.append((name, what))
+        self.on_call(name, what)
         errors = self.fail.get(name)
         if errors:
             raise errors.pop(0)

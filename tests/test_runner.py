@@ -469,7 +469,27 @@ def test_a_cancelled_target_that_gives_no_verdict_is_not_waited_for_for_ever(sta
     stage.backend.deadline = 7200
     run = stage.run(make_plan("i-1"), stage.stop_at(Sent))
     assert run.invocations["i-1"].status is Status.UNKNOWN
+    assert run.invocations["i-1"].detail.startswith("asked to cancel; no verdict within")
     assert stage.clock.now() - started < CANCEL_SECONDS + 60
+
+
+def test_every_command_is_asked_to_stop_though_one_request_is_not_answered(stage: Stage) -> None:
+    class Half(FakeBackend):
+        def cancel(self, handle: Handle) -> None:
+            super().cancel(handle)
+            if handle.command == "command-1":
+                self.cancelled.remove("command-1")
+                raise Ambiguous("timeout")
+
+    running = {key: [Invocation(target=key, status=Status.RUNNING)] for key in ("i-1", "i-2")}
+    stage.backend = Half(running, batch=1)
+
+    def stop_at_the_second(event: Event) -> None:
+        stage.stop.requested = stage.stop.requested or (isinstance(event, Sent) and "i-2" in event.handle.targets)
+
+    run = stage.run(make_plan("i-1", "i-2"), stop_at_the_second)
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.CANCELLED}
+    assert run.invocations["i-1"].detail == f"timeout; no verdict within {CANCEL_SECONDS:.0f} s, it may still run"
 
 
 def test_a_cancel_that_is_refused_is_told_and_the_verdicts_are_still_waited_for(stage: Stage) -> None:

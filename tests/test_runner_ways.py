@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
+from ssm_deployer.errors import Declined
 from ssm_deployer.events import Event, Noted, Run, SendIntended, Sent, StagingFinished, StagingProgressed, replay
 from ssm_deployer.model import Invocation, Plan, Status, Target
 from ssm_deployer.runner import deploy
@@ -96,6 +97,28 @@ def test_a_stop_cancels_by_every_way(stage: Stage) -> None:
     assert statuses(run) == ["cancelled"] * 2
     assert "cancel" in stage.ssm.names()
     assert "cancel" in stage.ssh.names()
+
+
+def test_a_stop_is_passed_on_to_all_though_some_service_does_not_answer(stage: Stage) -> None:
+    stage.ssm.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.ssh.looks["ssh:a"] = [Invocation(target="ssh:a", status=Status.RUNNING)]
+    stage.ssm.fail["cancel"] = [Declined("no connection")] * 1000
+    stage.clock.on_wait = lambda _: setattr(stage.stop, "requested", True)
+    run = stage.run(mixed("i-1", "ssh:a"))
+    assert statuses(run) == ["unknown", "cancelled"]
+    assert "no connection; no verdict within" in run.invocations["i-1"].detail
+    assert "asked to cancel" not in run.invocations["i-1"].detail
+
+
+def test_a_stop_is_passed_on_first_where_no_service_has_to_be_asked(stage: Stage) -> None:
+    stage.ssm.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.ssh.looks["ssh:a"] = [Invocation(target="ssh:a", status=Status.RUNNING)]
+    stage.clock.on_wait = lambda _: setattr(stage.stop, "requested", True)
+    asked: list[str] = []
+    for backend in (stage.ssm, stage.ssh):
+        backend.on_call = lambda name, what: asked.append(str(what)) if name == "cancel" else None
+    stage.run(mixed("i-1", "ssh:a"))
+    assert asked == ["connection-1", "command-1"]
 
 
 def test_news_of_one_backend_make_no_extra_request_to_the_service_of_another(stage: Stage) -> None:

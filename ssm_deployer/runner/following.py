@@ -52,7 +52,8 @@ class Following:
         self._rhythms = {via: _Rhythm(backend) for via, backend in course.backends.items()}
         self._lost_check = self._now
         self._cancelled_at: float | None = None
-        self._asked: set[str] = set()  # commands that the service was asked to cancel
+        self._asked: set[str] = set()  # commands whose cancelling the service has taken or refused
+        self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
         self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end without a record, since when
@@ -193,7 +194,8 @@ class Following:
                 reason = "no verdict within the delivery and execution timeouts; it may have run"
                 yield self._course.settled(target, reason)
             elif self._cancelled_at is not None and now - self._cancelled_at > CANCEL_SECONDS:
-                reason = f"asked to cancel, no verdict within {CANCEL_SECONDS:.0f} s; it may still run"
+                asked = self._uncancelled.get(handle.command, "asked to cancel")
+                reason = f"{asked}; no verdict within {CANCEL_SECONDS:.0f} s, it may still run"
                 yield self._course.settled(target, reason)
 
     def _cancel(self) -> Iterator[Event]:
@@ -204,12 +206,20 @@ class Following:
         if self._cancelled_at is None:
             self._cancelled_at = self._now
             yield from self._course.stopped(handles)
-        for handle in handles:
+        # First those that no service has to be asked for: one that does not answer takes its time.
+        for handle in sorted(handles, key=lambda each: self._course.backends[each.via].metered):
             if handle.command not in self._asked:
-                try:
-                    self._course.backends[handle.via].cancel(handle)
-                except (Declined, Ambiguous):
-                    return  # again at the next look
-                except CloudError as error:
-                    yield Noted(time=self._now, message=f"could not cancel {handle.command}: {error.message}")
-                self._asked.add(handle.command)
+                yield from self._ask_to_cancel(handle)
+
+    def _ask_to_cancel(self, handle: Handle) -> Iterator[Event]:
+        try:
+            self._course.backends[handle.via].cancel(handle)
+        except (Declined, Ambiguous) as error:
+            self._uncancelled[handle.command] = error.message
+            return  # again at the next look
+        except CloudError as error:
+            self._uncancelled[handle.command] = error.message
+            yield Noted(time=self._now, message=error.message)
+        else:
+            self._uncancelled.pop(handle.command, None)
+        self._asked.add(handle.command)
