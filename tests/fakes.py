@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 import msgspec
 
-from ssm_deployer.errors import BadTarget, CloudError
+from ssm_deployer.errors import BadTarget, DeployError
 from ssm_deployer.model import Handle, Invocation, Plan, Staged, Status, Target
 from ssm_deployer.result import FORMAT, Record
 
@@ -82,7 +82,7 @@ class FakeBackend:
 
     def __init__(self, looks: Mapping[str, Sequence[Invocation]] | None = None, batch: int = 50) -> None:
         self.looks = dict(looks or {})
-        self.fail: dict[str, list[CloudError]] = {}
+        self.fail: dict[str, list[DeployError]] = {}
         self.gone: dict[str, str] = {}
         self.bad: set[str] = set()
         self.extracts: dict[str, tuple[str, str]] = {}

@@ -66,6 +66,11 @@ def statuses(run: Run) -> dict[str, Status]:
     return {key: invocation.status for key, invocation in run.invocations.items()}
 
 
+def of_regions(**regions: str) -> Plan:
+    targets = tuple(Target(id=key.replace("_", "-"), region=region, via="ssm") for key, region in regions.items())
+    return msgspec.structs.replace(make_plan(), targets=targets, regions=tuple(dict.fromkeys(regions.values())))
+
+
 def test_a_run_stages_sends_follows_and_cleans_in_this_order(stage: Stage) -> None:
     run = stage.run(make_plan("i-1", "i-2"))
     order = [RunStarted, StagingFinished, SendIntended, Sent, InvocationChanged, Cleaned, RunFinished]
@@ -108,9 +113,7 @@ def test_targets_are_sent_in_batches(stage: Stage) -> None:
 
 
 def test_targets_of_several_regions_are_sent_to_apart_and_what_they_fetch_is_staged_once(stage: Stage) -> None:
-    regions = {"i-1": "a", "i-2": "b", "i-3": "a"}
-    targets = tuple(Target(id=key, region=region, via="ssm") for key, region in regions.items())
-    run = stage.run(msgspec.structs.replace(make_plan(), targets=targets, regions=("a", "b")))
+    run = stage.run(of_regions(i_1="a", i_2="b", i_3="a"))
     assert [(handle.region, handle.targets) for handle in run.handles] == [("a", ("i-1", "i-3")), ("b", ("i-2",))]
     assert stage.backend.names().count("stage") == 1
     assert exit_status(run) == ExitCode.SUCCESS
@@ -352,6 +355,58 @@ def test_a_command_that_cannot_be_looked_at_costs_the_others_nothing(stage: Stag
     stage.backend.deadline = 10_000
     run = stage.run(make_plan("i-1", "i-2", "i-3"))
     assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED, "i-3": Status.SUCCEEDED}
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+class Shut(FakeBackend):
+    """Refuses to be asked in some regions."""
+
+    shut: Sequence[str] = ("a",)
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:
+        if handle.region in self.shut:
+            raise CloudError(f"access denied in {handle.region}")
+        return super().observe(handle)
+
+
+def test_a_region_that_refuses_to_be_asked_costs_the_others_nothing(stage: Stage) -> None:
+    stage.backend = Shut(batch=1)
+    run = stage.run(of_regions(i_1="a", i_2="a", i_3="b"))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.UNKNOWN, "i-3": Status.SUCCEEDED}
+    assert run.notes == ("access denied in a; the targets that this concerns are no longer followed",)
+    assert exit_status(run) == ExitCode.TARGET_FAILED
+
+
+def test_what_is_no_longer_followed_is_asked_to_stop_all_the_same(stage: Stage) -> None:
+    stage.backend = Shut({"i-2": [Invocation(target="i-2", status=Status.RUNNING)]})
+    run = stage.run(of_regions(i_1="a", i_2="b"), stage.stop_at(Noted))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.CANCELLED}
+    assert stage.backend.cancelled == {"command-1", "command-2"}
+
+
+def test_where_every_region_refuses_to_be_asked_the_run_cannot_go_on(stage: Stage) -> None:
+    stage.backend = Shut()
+    stage.backend.shut = ("a", "b")
+    run = stage.run(of_regions(i_1="a", i_2="b"))
+    assert set(statuses(run).values()) == {Status.UNKNOWN}
+    assert exit_status(run) == ExitCode.CLOUD
+
+
+def test_each_command_has_a_patience_of_its_own_with_looks_that_fail(stage: Stage) -> None:
+    begin = stage.clock.now()
+
+    class Flaky(FakeBackend):
+        """Never shows the first command; and not the second at about the moment when the first is given up."""
+
+        def observe(self, handle: Handle) -> Sequence[Invocation]:
+            if handle.command == "command-1" or abs(stage.clock.now() - begin - BLIND_SECONDS) < 60:
+                raise Declined("slow down")
+            return super().observe(handle)
+
+    stage.backend = Flaky({"i-2": [Invocation(target="i-2", status=Status.RUNNING)] * 60 + [succeeded("i-2")]}, batch=1)
+    stage.backend.deadline = 10_000
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED}
     assert exit_status(run) == ExitCode.TARGET_FAILED
 
 

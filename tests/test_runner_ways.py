@@ -6,8 +6,18 @@ import msgspec
 import pytest
 from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
-from ssm_deployer.errors import Declined
-from ssm_deployer.events import Event, Noted, Run, SendIntended, Sent, StagingFinished, StagingProgressed, replay
+from ssm_deployer.errors import CloudError, Declined, DeployError, ExitCode, UsageError
+from ssm_deployer.events import (
+    Event,
+    Noted,
+    Run,
+    SendIntended,
+    Sent,
+    StagingFinished,
+    StagingProgressed,
+    exit_status,
+    replay,
+)
 from ssm_deployer.model import Invocation, Plan, Status, Target
 from ssm_deployer.runner import deploy
 from ssm_deployer.runner.course import FIRST_PAUSE
@@ -131,6 +141,18 @@ def test_news_of_one_backend_make_no_extra_request_to_the_service_of_another(sta
     stage.run(mixed("i-1", "ssh:a"))
     assert looks(stage.ssh) == 51
     assert looks(stage.ssm) <= 1 + 51 * 0.02 / FIRST_PAUSE + 4
+
+
+@pytest.mark.parametrize("refusal", [CloudError("the credentials have expired"), UsageError("no such profile")])
+def test_a_look_that_is_refused_costs_the_targets_of_other_ways_nothing(stage: Stage, refusal: DeployError) -> None:
+    stage.ssm.fail["observe"] = [refusal] * 1000
+    busy = Invocation(target="ssh:a", status=Status.RUNNING)
+    stage.ssh.looks["ssh:a"] = [busy, busy, succeeded("ssh:a")]
+    run = stage.run(mixed("i-1", "ssh:a"))
+    assert statuses(run) == ["unknown", "succeeded"]
+    assert run.invocations["i-1"].detail == f"no longer followed: {refusal.message}"
+    assert run.notes == (f"{refusal.message}; the targets that this concerns are no longer followed",)
+    assert (run.aborted, exit_status(run)) == (None, ExitCode.TARGET_FAILED)
 
 
 def test_the_deadline_of_each_handle_is_its_own(stage: Stage) -> None:

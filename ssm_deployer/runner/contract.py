@@ -30,7 +30,8 @@ class Stop(Protocol):
 class Backend(Protocol):
     """How content and commands reach the targets. Adapters: they neither loop nor sleep nor print.
 
-    Every method raises `CloudError` (or a kind of it) where the service refuses or does not answer.
+    Every method raises `CloudError` (or a kind of it) where the service refuses or does not answer, and another
+    `DeployError` where it cannot even be asked.
     """
 
     @property

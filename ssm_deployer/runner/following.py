@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ssm_deployer.errors import Ambiguous, CloudError, Declined
+from ssm_deployer.errors import Ambiguous, CloudError, Declined, DeployError
 from ssm_deployer.events import Event, Noted, Sent
 from ssm_deployer.model import Handle, Invocation, Status
 from ssm_deployer.runner.contract import Backend
@@ -55,6 +55,7 @@ class Following:
         self._asked: set[str] = set()  # commands whose cancelling the service has taken or refused
         self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
+        self._given_up: set[str] = set()  # commands that are not looked at any more
         self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
@@ -67,7 +68,7 @@ class Following:
         """Look, at growing intervals, until no target that was sent to is open.
 
         Raises:
-            CloudError: the service refuses to be asked, or has not answered for too long.
+            DeployError: nothing can be looked at any more: it was refused, or not answered for too long.
         """
         while self._open_handles():
             yield from self._cancel()
@@ -99,6 +100,9 @@ class Following:
         except (Declined, Ambiguous) as error:
             yield from self._blinded(handle, error)
             return
+        except DeployError as error:
+            yield from self._give_up(handle, error, f"no longer followed: {error.message}")
+            return
         self._blind.pop(handle.command, None)
         news = [invocation for invocation in seen if self._is_news(invocation)]
         for invocation in news:
@@ -113,12 +117,21 @@ class Following:
             yield Noted(time=self._now, message=f"{error.message}; it is tried again for {BLIND_SECONDS:.0f} s")
         since = self._blind.setdefault(handle.command, self._now)
         patience = BLIND_SECONDS if self._cancelled_at is None else CANCEL_SECONDS
-        if self._now - since <= patience:
-            return
-        if all(each.command in self._blind for each in self._open_handles()):
+        if self._now - since > patience:
+            yield from self._give_up(handle, error, f"not seen for {patience:.0f} s: {error.message}")
+
+    def _give_up(self, handle: Handle, error: DeployError, reason: str) -> Iterator[Event]:
+        """Look at a command no more, which ends the run only if there is nothing else to look at."""
+        self._given_up.add(handle.command)
+        followed = {target for each in self._open_handles() for target in each.targets}
+        if not followed:
             raise error
+        note = f"{error.message}; the targets that this concerns are no longer followed"
+        if note not in self._course.run.notes:
+            yield Noted(time=self._now, message=note)
         for target in handle.targets:
-            yield self._course.settled(target, f"not seen for {patience:.0f} s: {error.message}")
+            if target not in followed:
+                yield self._course.settled(target, reason)
 
     def _is_news(self, invocation: Invocation) -> bool:
         known = self._course.run.invocations.get(invocation.target)
@@ -133,12 +146,12 @@ class Following:
         return self._now - self._bare.setdefault(invocation.target, self._now) >= RECORD_SECONDS
 
     def _open_handles(self, via: str = "") -> list[Handle]:
-        """The handles (of one backend) that still matter, each with the targets that do."""
+        """The handles (of one backend) that are looked at, each with the targets that are open."""
         still_open = set(self._course.run.open)
         narrowed = (
             msgspec.structs.replace(handle, targets=tuple(t for t in handle.targets if t in still_open))
             for handle in self._course.run.handles
-            if via in {"", handle.via}
+            if via in {"", handle.via} and handle.command not in self._given_up
         )
         return [handle for handle in narrowed if handle.targets]
 
@@ -179,7 +192,7 @@ class Following:
             waited_for = dict.fromkeys(target for handle in self._open_handles(via) for target in handle.targets)
             try:
                 gone = backend.lost([self._course.targets[target] for target in waited_for])
-            except CloudError:
+            except DeployError:
                 continue  # a convenience: the service's own timeout tells the same, later
             for target, reason in gone.items():
                 yield self._course.settled(target, reason)
@@ -202,7 +215,8 @@ class Following:
         """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""
         if not self._course.stop.requested:
             return
-        handles = self._open_handles()
+        unseen = [handle for handle in self._course.run.handles if handle.command in self._given_up]
+        handles = [*self._open_handles(), *unseen]
         if self._cancelled_at is None:
             self._cancelled_at = self._now
             yield from self._course.stopped(handles)
@@ -217,7 +231,7 @@ class Following:
         except (Declined, Ambiguous) as error:
             self._uncancelled[handle.command] = error.message
             return  # again at the next look
-        except CloudError as error:
+        except DeployError as error:
             self._uncancelled[handle.command] = error.message
             yield Noted(time=self._now, message=error.message)
         else:
