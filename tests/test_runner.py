@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan, succeeded
 
-from ssm_deployer.errors import Ambiguous, CloudError, Declined, ExitCode, UsageError
+from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, ExitCode, UsageError
 from ssm_deployer.events import (
     CancelRequested,
     Cleaned,
@@ -251,6 +251,24 @@ def test_a_send_that_perhaps_was_accepted_is_never_called_skipped(stage: Stage) 
     stage.backend.fail["start"] = [Ambiguous("read timeout")] + [Declined("slow down")] * 100
     run = stage.run(make_plan("i-1"))
     assert statuses(run) == {"i-1": Status.UNKNOWN}
+
+
+@pytest.mark.parametrize("then", [CloudError("expired"), BadTarget("no such id"), UsageError("no such profile")])
+@pytest.mark.parametrize("earlier", [(), ("i-0",)])
+def test_a_send_that_perhaps_was_accepted_is_unknown_however_the_next_attempt_is_refused(
+    stage: Stage, then: DeployError, earlier: Sequence[str]
+) -> None:
+    stage.backend = FakeBackend(batch=1)
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, SendIntended) and event.targets == ("i-1",):
+            stage.backend.fail["start"] = [Ambiguous("read timeout"), then]
+
+    run = stage.run(make_plan(*earlier, "i-1", "i-2"), refuse)
+    assert statuses(run) == {**dict.fromkeys(earlier, Status.SUCCEEDED), "i-1": Status.UNKNOWN, "i-2": Status.SKIPPED}
+    assert "may run" in run.invocations["i-1"].detail
+    started = [what for name, what in stage.backend.calls if name == "start"]
+    assert started == [*((key,) for key in earlier), ("i-1",), ("i-1",)]
 
 
 def test_stopping_during_the_search_for_a_send_sends_nothing_more(stage: Stage) -> None:

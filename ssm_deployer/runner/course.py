@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ssm_deployer import __version__
-from ssm_deployer.errors import CloudError
+from ssm_deployer.errors import DeployError
 from ssm_deployer.events import CancelRequested, Event, InvocationChanged, RunStarted, apply, begin
 from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
 from ssm_deployer.runner.contract import Backend, Clock, Stop
@@ -45,7 +45,7 @@ class Course:
         try:
             found = self.backends[targets[0].via].find(targets)
             return [handle for handle in found if handle.command not in known]
-        except CloudError:
+        except DeployError:
             return None
 
     def changed(self, invocation: Invocation) -> Event:

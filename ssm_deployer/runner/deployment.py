@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-from ssm_deployer.errors import CloudError, DeployError, Interrupted
+from ssm_deployer.errors import DeployError, Interrupted
 from ssm_deployer.events import (
     Cleaned,
     Event,
@@ -111,7 +111,7 @@ class _Deployment:
             [handle] = [handle for handle in self._course.handles_of(target) if handle.command == command]
             try:
                 stdout, stderr = self._course.backends[handle.via].read(handle, target)
-            except CloudError as error:
+            except DeployError as error:
                 yield Noted(time=clock.now(), message=f"the rest of {target}'s output: {error.message}")
             else:
                 yield ExtractRead(time=clock.now(), target=target, stdout=stdout, stderr=stderr)

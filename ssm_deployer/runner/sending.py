@@ -7,7 +7,7 @@ from running twice. A target whose request may have been accepted is never calle
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
-from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, Interrupted
+from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, Interrupted
 from ssm_deployer.events import Event, Noted, SendIntended, Sent
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
 from ssm_deployer.runner.course import LONGEST_PAUSE, Course
@@ -17,23 +17,28 @@ FIND_ATTEMPTS = 5
 
 
 class _DoubtError(Exception):
-    """A request got no answer, and the command could not be found: it may or may not have been accepted."""
+    """A request got no answer, and the command could not be found: it may or may not have been accepted.
 
-    def __init__(self, cause: CloudError) -> None:
-        super().__init__(cause.message)
-        self.cause = cause
+    Args:
+        unanswered: what became of that request.
+        last: why it was not sent again.
+    """
+
+    def __init__(self, unanswered: Ambiguous, last: DeployError) -> None:
+        super().__init__(unanswered.message)
+        self.last = last
 
 
 def send_all(course: Course, staged: Mapping[str, Staged], targets: Sequence[Target]) -> Iterator[Event]:
     """Send to all targets, in batches that are reached the same way, in one region each.
 
     Raises:
-        CloudError: the first batch could not be sent, so that nothing runs anywhere.
+        DeployError: the first batch could not be sent, so that nothing else runs anywhere.
     """
     for batch in _batches(course, targets):
         try:
             yield from _send(course, staged[batch[0].via], batch)
-        except CloudError as error:
+        except DeployError as error:
             if not course.run.handles:
                 raise
             # Some targets already run: the rest is told as not run, and those that run are followed.
@@ -75,7 +80,7 @@ def _doubtful(course: Course, targets: Sequence[Target], doubt: _DoubtError) -> 
     for target in targets:
         yield course.settled(target.id, f"sent, without an answer ({doubt}); it may run")
     if not course.stop.requested:
-        raise doubt.cause from doubt  # what does not answer now takes no further batch either
+        raise doubt.last from doubt  # what does not answer now takes no further batch either
     yield from _stopped(course)
 
 
@@ -97,14 +102,14 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Generat
     Raises:
         BadTarget: some id is wrong.
         Interrupted: certainly not sent.
-        CloudError: certainly not sent.
+        DeployError: certainly not sent.
         _DoubtError: perhaps sent.
     """
-    doubt: CloudError | None = None
-    last: CloudError | None = None
+    unanswered: Ambiguous | None = None
+    last: DeployError = Interrupted("stopped before it was sent")
     for attempt in range(SEND_ATTEMPTS):
         if course.stop.requested:
-            last = None
+            last = Interrupted("stopped before it was sent")
             break
         try:
             return course.backends[targets[0].via].start(targets, staged)
@@ -113,16 +118,17 @@ def _start(course: Course, staged: Staged, targets: Sequence[Target]) -> Generat
             yield from _trying_again(course, error, attempt)
             course.clock.wait(min(2.0**attempt, LONGEST_PAUSE))
         except Ambiguous as error:
-            doubt = error
+            last = unanswered = error
             yield from _trying_again(course, error, attempt)
             handle, looked = _find(course, targets)
             if handle is not None:
                 return handle
             if not looked:
                 break
-    if doubt is not None:
-        raise _DoubtError(doubt)
-    raise last or Interrupted("stopped before it was sent")
+        except DeployError as error:
+            last = error
+            break
+    raise last if unanswered is None else _DoubtError(unanswered, last)
 
 
 def _trying_again(course: Course, error: CloudError, attempt: int) -> Iterator[Event]:
