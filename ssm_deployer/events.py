@@ -59,7 +59,10 @@ class SendIntended(_Event, frozen=True, kw_only=True, tag="send-intended"):
 
 
 class Sent(_Event, frozen=True, kw_only=True, tag="sent"):
-    """The service accepted a command."""
+    """The service accepted a command.
+
+    That it did so may turn out later, and for one target after the other: the same command again adds targets to it.
+    """
 
     handle: Handle
 
@@ -169,8 +172,7 @@ def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one 
         case SendIntended():
             return replace(run, intended=event.targets)
         case Sent():
-            sent = dict.fromkeys(event.handle.targets, event.time)
-            return replace(run, handles=(*run.handles, event.handle), sent_at={**run.sent_at, **sent}, intended=())
+            return _sent(run, event)
         case InvocationChanged():
             return _changed(run, event)
         case ExtractRead():
@@ -187,6 +189,16 @@ def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one 
             return replace(run, ended=event.time, aborted=event)
         case _:
             assert_never(event)
+
+
+def _sent(run: Run, event: Sent) -> Run:
+    new = event.handle
+    handles = {handle.command: handle for handle in run.handles}
+    before = handles.get(new.command)
+    targets = tuple(dict.fromkeys((*before.targets, *new.targets))) if before is not None else new.targets
+    handles[new.command] = msgspec.structs.replace(new, targets=targets)
+    sent_at = {**run.sent_at, **dict.fromkeys(new.targets, event.time)}
+    return msgspec.structs.replace(run, handles=tuple(handles.values()), sent_at=sent_at, intended=())
 
 
 def _changed(run: Run, event: InvocationChanged) -> Run:

@@ -74,13 +74,19 @@ def test_every_event_leaves_its_trace() -> None:
     assert run_of(SendIntended(time=1, targets=("i-1",))).intended == ("i-1",)
     assert run_of(SendIntended(time=1, targets=("i-1",)), sent("i-1")).intended == ()
     assert run_of(sent("i-1", time=5)).sent_at == {"i-1": 5}
-    assert [handle.command for handle in run_of(sent("i-1"), sent("i-2")).handles] == ["c-1", "c-1"]
     assert run_of(CancelRequested(time=1, commands=())).cancelled
     assert run_of(Noted(time=1, message="a"), Noted(time=1, message="b")).notes == ("a", "b")
     assert run_of(Cleaned(time=1, leftovers=("x",))).leftovers == ("x",)
     assert run_of(RunFinished(time=9)).ended == 9
     aborted = RunAborted(time=9, message="m")
     assert (run_of(aborted).ended, run_of(aborted).aborted) == (9, aborted)
+
+
+def test_a_command_is_one_handle_however_often_it_is_told_for_further_targets() -> None:
+    other = Sent(time=1, handle=Handle(command="c-2", targets=("i-1",)))
+    run = run_of(sent("i-1", time=5), other, sent("i-2", "i-1", time=6))
+    assert [(handle.command, handle.targets) for handle in run.handles] == [("c-1", ("i-1", "i-2")), ("c-2", ("i-1",))]
+    assert run.sent_at == {"i-1": 6, "i-2": 6}
 
 
 def test_folding_changes_no_earlier_run() -> None:

@@ -1,6 +1,6 @@
 """The orchestration, against a fake backend and a clock that takes no time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -156,29 +156,61 @@ def test_a_send_without_an_answer_that_was_accepted_is_not_repeated(stage: Stage
     assert statuses(run) == {"i-1": Status.SUCCEEDED}
 
 
-def test_a_send_that_turns_out_to_be_a_second_one_gives_way_to_the_verdict_of_the_first(stage: Stage) -> None:
-    class Late(FakeBackend):
-        """Accepts the first send without an answer, and shows it only when the second has been made."""
+class Late(FakeBackend):
+    """Accepts the first send without an answer, and shows it only when the second has been made."""
 
-        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            handle = super().start(targets, staged)
-            if handle.command == "command-1":
-                raise Ambiguous("read timeout")
-            return handle
+    looks_at_second: Mapping[str, Sequence[Status]] = {}  # what that one shows of a target before `duplicate`
 
-        def find(self, targets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            found = super().find(targets)
-            return found if len(self.commands) > 1 else []
+    def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        handle = super().start(targets, staged)
+        if handle.command == "command-1":
+            raise Ambiguous("read timeout")
+        return handle
 
-        def _look(self, handle: Handle, target: str) -> Invocation:
-            if handle.command == "command-2":
-                return duplicate(target, handle.command)
+    def find(self, targets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        found = super().find(targets)
+        return found if len(self.commands) > 1 else []
+
+    def _look(self, handle: Handle, target: str) -> Invocation:
+        if handle.command != "command-2":
             return super()._look(handle, target)
+        number = self._seen[f"{target} again"] = self._seen.get(f"{target} again", -1) + 1
+        before = self.looks_at_second.get(target, ())
+        if number < len(before):
+            return Invocation(target=target, status=before[number], command=handle.command)
+        return duplicate(target, handle.command)
 
+
+def test_a_send_that_turns_out_to_be_a_second_one_gives_way_to_the_verdict_of_the_first(stage: Stage) -> None:
     stage.backend = Late()
     run = stage.run(make_plan("i-1", "i-2"))
     assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.SUCCEEDED}
     assert [handle.command for handle in run.handles] == ["command-2", "command-1"]
+
+
+def test_a_target_that_shows_later_than_another_that_it_had_the_first_command_gets_its_verdict(stage: Stage) -> None:
+    stage.backend = Late()
+    stage.backend.looks_at_second = {"i-2": [Status.RUNNING]}
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.SUCCEEDED, "i-2": Status.SUCCEEDED}
+    assert [(handle.command, handle.targets) for handle in run.handles] == [
+        ("command-2", ("i-1", "i-2")),
+        ("command-1", ("i-1", "i-2")),
+    ]
+
+
+def test_a_command_that_came_too_late_is_not_looked_at_any_more(stage: Stage) -> None:
+    stage.backend = Late({"i-1": [*[Invocation(target="i-1", status=Status.RUNNING)] * 9, succeeded("i-1")]})
+    stage.run(make_plan("i-1"))
+    looked_at = [what.command for name, what in stage.backend.calls if isinstance(what, Handle) and name == "observe"]
+    assert looked_at == ["command-2", *["command-1"] * 10]
+
+
+def test_an_end_of_the_first_command_without_a_record_is_looked_at_again_like_any_other(stage: Stage) -> None:
+    bare = Invocation(target="i-1", status=Status.UNKNOWN, word="Success", detail="no record")
+    running = Invocation(target="i-1", status=Status.RUNNING)
+    stage.backend = Late({"i-1": [*[running] * 20, bare, bare, succeeded("i-1")]})
+    assert statuses(stage.run(make_plan("i-1"))) == {"i-1": Status.SUCCEEDED}
 
 
 def test_a_duplicate_whose_first_command_nobody_finds_is_unknown_after_a_while(stage: Stage) -> None:

@@ -1,6 +1,8 @@
 """One run in progress, as its steps share it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
 
 from ssm_deployer import __version__
 from ssm_deployer.errors import DeployError
@@ -37,16 +39,16 @@ class Course:
         return [handle for handle in self.run.handles if target in handle.targets]
 
     def unknown_handles(self, targets: Sequence[Target]) -> list[Handle] | None:
-        """Commands of this run that it did not know it had sent; None where the service would not say.
+        """Commands of this run that these targets got without its knowledge; None where the service would not say.
 
         All of the targets are reached the same way, in one region.
         """
-        known = {handle.command for handle in self.run.handles}
+        known = {(handle.command, target) for handle in self.run.handles for target in handle.targets}
         try:
             found = self.backends[targets[0].via].find(targets)
-            return [handle for handle in found if handle.command not in known]
         except DeployError:
             return None
+        return narrowed(found, lambda handle, target: (handle.command, target) not in known)
 
     def changed(self, invocation: Invocation) -> Event:
         """Tell where a target stands."""
@@ -68,3 +70,12 @@ class Course:
         """Tell, once, that the user asked to stop."""
         if not self.run.cancelled:
             yield CancelRequested(time=self.clock.now(), commands=tuple(handle.command for handle in handles))
+
+
+def narrowed(handles: Iterable[Handle], matters: Callable[[Handle, str], bool]) -> list[Handle]:
+    """The handles, each with those of its targets that matter; without those of which none does."""
+    kept = (
+        msgspec.structs.replace(handle, targets=tuple(target for target in handle.targets if matters(handle, target)))
+        for handle in handles
+    )
+    return [handle for handle in kept if handle.targets]

@@ -6,13 +6,11 @@ that the service calls finished is looked at again before it counts as one witho
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from ssm_deployer.errors import Ambiguous, CloudError, Declined, DeployError
 from ssm_deployer.events import Event, Noted, Sent
 from ssm_deployer.model import Handle, Invocation, Status
 from ssm_deployer.runner.contract import Backend
-from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course
+from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course, narrowed
 
 GROWTH = 1.25  # from one pause to the next while nothing is new
 LOOKS_PER_SECOND = 5.0  # SSM publishes no rates; this stays far below what users report as throttled
@@ -143,17 +141,21 @@ class Following:
         """Whether this may be told: an end without a record only when none has come for a while."""
         if invocation.status is not Status.UNKNOWN or invocation.record is not None:
             return True
-        return self._now - self._bare.setdefault(invocation.target, self._now) >= RECORD_SECONDS
+        return self._bare_for(invocation.target) >= RECORD_SECONDS
+
+    def _bare_for(self, target: str) -> float:
+        """How many seconds it is since the target was first seen at an end that says nothing."""
+        return self._now - self._bare.setdefault(target, self._now)
 
     def _open_handles(self, via: str = "") -> list[Handle]:
-        """The handles (of one backend) that are looked at, each with the targets that are open."""
+        """The handles (of one backend) that are looked at, each with the targets whose end they may show."""
         still_open = set(self._course.run.open)
-        narrowed = (
-            msgspec.structs.replace(handle, targets=tuple(t for t in handle.targets if t in still_open))
+        handles = (
+            handle
             for handle in self._course.run.handles
             if via in {"", handle.via} and handle.command not in self._given_up
         )
-        return [handle for handle in narrowed if handle.targets]
+        return narrowed(handles, lambda handle, target: target in still_open and not self._superseded(handle, target))
 
     # -- duplicates
 
@@ -165,9 +167,10 @@ class Following:
             return
         for handle in self._course.unknown_handles([self._course.targets[target] for target in orphans]) or ():
             yield Sent(time=self._now, handle=handle)
+            for target in handle.targets:
+                self._bare.pop(target, None)
         for target in orphans:
-            since = self._bare.setdefault(target, self._now)
-            if not self._has_another(target) and self._now - since >= ADOPT_SECONDS:
+            if not self._has_another(target) and self._bare_for(target) >= ADOPT_SECONDS:
                 yield self._course.settled(target, "another command of this run came before, and could not be found")
 
     def _has_come_before(self, invocation: Invocation) -> bool:
@@ -177,6 +180,10 @@ class Following:
         # Where requests have no answers to lose, no command is sent twice: it is a machine with two names, of which the
         # other has the verdict.
         return self._course.backends[self._course.targets[invocation.target].via].metered
+
+    def _superseded(self, handle: Handle, target: str) -> bool:
+        """Whether the verdict on the target is another command's, which is known."""
+        return (handle.command, target) in self._duplicates and self._has_another(target)
 
     def _has_another(self, target: str) -> bool:
         """Whether some command of the target may still have the verdict."""
