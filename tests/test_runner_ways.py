@@ -8,6 +8,7 @@ from fakes import FakeBackend, FakeClock, FakeStop, duplicate, failed, make_plan
 
 from ssm_deployer.errors import CloudError, Declined, DeployError, ExitCode, UsageError
 from ssm_deployer.events import (
+    CancelRequested,
     Event,
     Noted,
     Run,
@@ -203,9 +204,34 @@ def test_targets_that_there_was_no_way_to_spend_no_budget(stage: Stage) -> None:
     assert statuses(run) == ["succeeded", "succeeded", "unreached"]
 
 
-def test_a_stop_between_waves_sends_no_further_one(stage: Stage) -> None:
+@pytest.mark.parametrize("max_failures", [None, 0])
+def test_a_stop_between_waves_sends_no_further_one(stage: Stage, max_failures: int | None) -> None:
     stage.clock.on_wait = lambda _: setattr(stage.stop, "requested", True)
-    run = stage.run(mixed("i-1", "i-2", wave=1))
+    run = stage.run(mixed("i-1", "i-2", wave=1, max_failures=max_failures))
     assert statuses(run) == ["cancelled", "skipped"]
+    assert run.invocations["i-2"].detail == "stopped before it was sent"
     assert run.cancelled
     assert stage.of(Noted) == []
+
+
+def test_a_stop_while_a_wave_is_sent_after_all_before_have_ended_is_told(stage: Stage) -> None:
+    class Second(FakeBackend):
+        def start(self, targets, staged):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            if len(self.commands) == 1:
+                stage.stop.requested = True
+                raise Declined("slow down")
+            return super().start(targets, staged)
+
+    stage.ssm = Second()
+    run = stage.run(mixed("i-1", "i-2", "i-3", wave=1))
+    assert statuses(run) == ["succeeded", "skipped", "skipped"]
+    assert run.cancelled
+    assert len(stage.of(CancelRequested)) == 1
+    assert exit_status(run) == ExitCode.INTERRUPTED
+
+
+def test_a_stop_after_the_last_verdict_changes_nothing(stage: Stage) -> None:
+    stage.ssm.on_call = lambda name, _: setattr(stage.stop, "requested", stage.stop.requested or name == "clean")
+    run = stage.run(mixed("i-1"))
+    assert stage.stop.requested
+    assert (run.cancelled, exit_status(run)) == (False, ExitCode.SUCCESS)

@@ -65,7 +65,7 @@ class _Deployment:
         staged = yield from self._stage(dict.fromkeys(target.via for target in targets))
         following = Following(self._course)
         for wave in _waves(targets, self._course.plan.wave):
-            if self._budget_spent(targets):
+            if self._budget_spent(targets) and not self._course.stop.requested:
                 yield from self._course.skipped(wave, f"more than {self._course.plan.max_failures} had failed before")
             else:
                 yield from send_all(self._course, staged, wave)

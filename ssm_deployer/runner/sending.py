@@ -157,5 +157,5 @@ def _unsent(course: Course, targets: Sequence[Target]) -> Iterator[Event]:
 
 
 def _stopped(course: Course) -> Iterator[Event]:
-    if not course.run.handles:  # else following says it, together with what it cancels
-        yield from course.stopped()
+    if not any(target in course.run.sent_at for target in course.run.open):
+        yield from course.stopped()  # else following says it, together with what it cancels
