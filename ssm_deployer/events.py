@@ -142,6 +142,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: Mapping[str, float] = MappingProxyType({})
     handles: tuple[Handle, ...] = ()
     notes: tuple[str, ...] = ()
+    cleaned: bool = False
     leftovers: tuple[str, ...] = ()
     cancelled: bool = False
     aborted: RunAborted | None = None
@@ -182,7 +183,7 @@ def apply(run: Run, event: Event) -> Run:  # noqa: C901, PLR0911, PLR0912 - one 
         case Noted():
             return replace(run, notes=(*run.notes, event.message))
         case Cleaned():
-            return replace(run, leftovers=event.leftovers)
+            return replace(run, cleaned=True, leftovers=event.leftovers)
         case RunFinished():
             return replace(run, ended=event.time)
         case RunAborted():

@@ -109,15 +109,15 @@ class BackendContract:
         assert {str(each.status) for each in seen} == {"cancelled"}
         backend.clean()
 
-    def test_the_whole_extract_can_be_read_after_the_end(
+    def test_the_whole_extract_can_be_read_after_the_end_when_all_is_cleaned(
         self, make: MakeBackend, targets: Sequence[Target], pause: float
     ) -> None:
         backend = make("hello")
         handle = backend.start(targets, staged_by(backend))
         self.until_final(backend, handle, pause)
+        backend.clean()
         stdout, _ = backend.read(handle, targets[0].id)
         assert stdout == "hello\n"
-        backend.clean()
 
     def test_living_targets_are_not_lost(self, make: MakeBackend, targets: Sequence[Target]) -> None:
         assert make("hello").lost(targets) == {}

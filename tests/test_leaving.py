@@ -1,9 +1,11 @@
 """What is told of a run that ends before its targets do."""
 
+import pytest
 from fakes import RUN_ID, make_plan, succeeded
 from msgspec.structs import replace
 
 from ssm_deployer.events import (
+    Cleaned,
     Event,
     InvocationChanged,
     Run,
@@ -65,6 +67,13 @@ def test_who_leaves_ssm_is_told_what_shows_and_stops_the_command_and_what_is_lef
         STOP,
         "  left in S3: aws s3 rm --recursive s3://b/r/",
     ]
+
+
+@pytest.mark.parametrize("leftovers", [(), ("an object",)])
+def test_who_leaves_when_all_was_cleaned_is_told_of_s3_only_if_something_is_left(leftovers: tuple[str, ...]) -> None:
+    cleaned = Cleaned(time=5, leftovers=leftovers)
+    told = list(left_at_once(run_of(plan(staging="s3://b/r/"), *by_ssm(), change(succeeded("i-1")), cleaned), "aws"))
+    assert ("  left in S3: aws s3 rm --recursive s3://b/r/" in told) == bool(leftovers)
 
 
 def test_who_leaves_ssh_is_told_that_the_script_runs_on_and_of_no_command_of_aws() -> None:

@@ -684,6 +684,28 @@ def test_an_extract_that_cannot_be_read_is_noted_and_changes_no_verdict(stage: S
     assert run.notes
 
 
+def test_what_was_staged_is_gone_before_longer_output_is_read(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [succeeded("i-1", partial=True)]
+    run = stage.run(make_plan("i-1"))
+    assert stage.backend.names()[-2:] == ["clean", "read"]
+    assert not run.invocations["i-1"].partial
+
+
+def test_where_output_cannot_be_read_no_more_of_it_is_asked_for(stage: Stage) -> None:
+    class Silent(FakeBackend):
+        def read(self, handle: Handle, target: str) -> tuple[str, str]:
+            text = super().read(handle, target)
+            if handle.region == "a":
+                raise Declined("no connection")
+            return text
+
+    ends = {f"i-{number}": [failed(f"i-{number}", f"{number}\n", partial=True)] for number in range(1, 5)}
+    stage.backend = Silent(ends)
+    run = stage.run(of_regions(i_1="a", i_2="b", i_3="a", i_4="b"))
+    assert [what for name, what in stage.backend.calls if name == "read"] == ["i-1", "i-2", "i-4"]
+    assert run.notes == ("the rest of i-1's output: no connection; no other is read there",)
+
+
 def test_a_run_of_a_thousand_targets_makes_no_call_per_target(stage: Stage) -> None:
     stage.run(make_plan(*(f"i-{number}" for number in range(1000))))
     assert len(stage.backend.calls) <= 20 + 2 * 20 + 5

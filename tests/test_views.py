@@ -196,6 +196,7 @@ def test_time_goes_on_for_what_still_runs_and_there_is_none_for_what_was_not_sen
         ([], "1 of 2 done"),
         ([CancelRequested(time=6.0, commands=("c",))], "cancelling; Ctrl-C again leaves at once"),
         ([InvocationChanged(time=6.0, invocation=failed("i-2"))], "cleaning up"),
+        ([InvocationChanged(time=6.0, invocation=failed("i-2")), Cleaned(time=7.0)], "reading longer output"),
         ([RunAborted(time=6.0, message="m")], "stopped · 6.0 s"),
     ],
 )

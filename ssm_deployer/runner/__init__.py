@@ -1,4 +1,4 @@
-"""The orchestration of one run: stage, send, follow, read, clean. It yields events and prints nothing.
+"""The orchestration of one run: stage, send, follow, clean, read. It yields events and prints nothing.
 
 The order of things is what keeps a run truthful: the intention to send is told before the request leaves, a target's
 status comes only from what a backend saw, and the staged content is removed however the run ends.

@@ -77,7 +77,7 @@ class Backend(Protocol):
         """
 
     def read(self, handle: Handle, target: str) -> tuple[str, str]:
-        """Fetch the whole extract (stdout, stderr) of a target that has come to its end."""
+        """Fetch the whole extract (stdout, stderr) of a target that has come to its end; also after `clean`."""
 
     def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
         """Say which of these machines are gone for good, by their ids, and why."""

@@ -13,7 +13,7 @@ from ssm_deployer.events import (
     StagingFinished,
     StagingProgressed,
 )
-from ssm_deployer.model import Invocation, Plan, Staged, Status, Target
+from ssm_deployer.model import Handle, Invocation, Plan, Staged, Status, Target
 from ssm_deployer.runner.contract import Backend, Clock, Stop
 from ssm_deployer.runner.course import Course
 from ssm_deployer.runner.following import Following
@@ -58,7 +58,8 @@ class _Deployment:
                 time=course.clock.now(), message=error.message, hint=error.hint, exit_code=int(error.exit_code)
             )
         else:
-            yield self._clean()
+            yield self._clean()  # before anything else that may take its time: what lies there can be fetched
+            yield from self._read_extracts()
             yield RunFinished(time=course.clock.now())
 
     def _deploy(self, targets: Sequence[Target]) -> Iterator[Event]:
@@ -70,7 +71,6 @@ class _Deployment:
             else:
                 yield from send_all(self._course, staged, wave)
                 yield from following.follow()
-        yield from self._read_extracts()
 
     def _budget_spent(self, targets: Sequence[Target]) -> bool:
         """Whether more targets have failed, of those that there was a way to, than the user allows."""
@@ -105,16 +105,21 @@ class _Deployment:
             yield StagingProgressed(time=self._course.clock.now(), sent=before + stored)
 
     def _read_extracts(self) -> Iterator[Event]:
-        clock = self._course.clock
+        refused: set[tuple[str, str]] = set()  # ways and regions; where nothing answers, each read takes its time
         for target in self._worth_reading()[:READS]:
             command = self._course.run.invocations[target].command
             [handle] = [handle for handle in self._course.handles_of(target) if handle.command == command]
-            try:
-                stdout, stderr = self._course.backends[handle.via].read(handle, target)
-            except DeployError as error:
-                yield Noted(time=clock.now(), message=f"the rest of {target}'s output: {error.message}")
-            else:
-                yield ExtractRead(time=clock.now(), target=target, stdout=stdout, stderr=stderr)
+            if (handle.via, handle.region) not in refused:
+                try:
+                    yield self._read(handle, target)
+                except DeployError as error:
+                    refused.add((handle.via, handle.region))
+                    reason = f"{error.message}; no other is read there"
+                    yield Noted(time=self._course.clock.now(), message=f"the rest of {target}'s output: {reason}")
+
+    def _read(self, handle: Handle, target: str) -> Event:
+        stdout, stderr = self._course.backends[handle.via].read(handle, target)
+        return ExtractRead(time=self._course.clock.now(), target=target, stdout=stdout, stderr=stderr)
 
     def _worth_reading(self) -> list[str]:
         """One target for each distinct output, since what is equal is shown once; failures first."""

@@ -24,7 +24,7 @@ def left_at_once(run: Run, aws: str) -> Iterator[str]:
         yield from _by_ssh(run)
     if any(_ways(run)[target] == "ssm" for target in run.intended):
         yield f"  a request had no answer yet; its Comment would be: ssm-deploy {run.plan.run_id}"
-    if run.plan.staging:
+    if run.plan.staging and (run.leftovers or not run.cleaned):
         yield f"  left in S3: {aws} s3 rm --recursive {run.plan.staging}"
 
 

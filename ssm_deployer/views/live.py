@@ -54,6 +54,8 @@ def _head(run: Run, now: float) -> Text:
         doing = "cancelling; Ctrl-C again leaves at once"
     elif not run.staged:
         doing = f"staging the files, {size(run.staged_bytes)} sent"
+    elif run.cleaned:
+        doing = "reading longer output"
     elif not run.open:
         doing = "cleaning up"
     else:
