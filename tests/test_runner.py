@@ -531,6 +531,33 @@ def test_an_instance_that_vanished_is_noticed_before_the_services_timeout(stage:
     assert stage.clock.now() - started < 120
 
 
+def test_an_instance_that_told_its_end_before_it_went_keeps_its_verdict(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.backend.gone["i-1"] = "the instance is terminated"
+
+    def show_its_end(name: str, _: object) -> None:  # which it had told since the look before
+        if name == "lost":
+            stage.backend.looks["i-1"] = [succeeded("i-1")]
+
+    stage.backend.on_call = show_its_end
+    stage.backend.deadline = 7200
+    assert statuses(stage.run(make_plan("i-1"))) == {"i-1": Status.SUCCEEDED}
+
+
+def test_an_instance_that_vanished_is_unknown_only_after_a_look_that_showed_no_end(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    stage.backend.gone["i-1"] = "the instance is terminated"
+
+    def end_unseen(name: str, _: object) -> None:
+        if name == "lost":
+            stage.backend.looks["i-1"] = [succeeded("i-1")]
+            stage.backend.fail.setdefault("observe", [Declined("slow down")] * 3)
+
+    stage.backend.on_call = end_unseen
+    stage.backend.deadline = 7200
+    assert statuses(stage.run(make_plan("i-1"))) == {"i-1": Status.SUCCEEDED}
+
+
 def test_a_target_without_a_verdict_is_unknown_after_the_deadline(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
     stage.backend.deadline = 500

@@ -49,13 +49,14 @@ class Following:
         self._course = course
         self._rhythms = {via: _Rhythm(backend) for via, backend in course.backends.items()}
         self._lost_check = self._now
+        self._gone: dict[str, str] = {}  # targets that no more will come from, and why
         self._cancelled_at: float | None = None
         self._asked: set[str] = set()  # commands whose cancelling the service has taken or refused
         self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
         self._given_up: set[str] = set()  # commands that are not looked at any more
         self._warned = False  # of looks that fail: once is enough
-        self._bare: dict[str, float] = {}  # targets at an end without a record, since when
+        self._bare: dict[str, float] = {}  # targets at an end, or gone, without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
 
     @property
@@ -73,7 +74,7 @@ class Following:
             for via, rhythm in self._rhythms.items():
                 if not rhythm.waits(self._now):
                     yield from self._look_by(via, rhythm)
-            yield from self._lost()
+            self._ask_for_lost()
             if handles := self._open_handles():
                 due = min(self._rhythms[handle.via].due for handle in handles)
                 self._course.clock.wait(max(due - self._now, LEAST_PAUSE))
@@ -191,7 +192,8 @@ class Following:
 
     # -- ends that are not seen
 
-    def _lost(self) -> Iterator[Event]:
+    def _ask_for_lost(self) -> None:
+        """Take note of targets that are gone; they may have told their end since the last look, so one more is due."""
         if self._now - self._lost_check <= LOST_CHECK_SECONDS:
             return
         self._lost_check = self._now
@@ -201,8 +203,9 @@ class Following:
                 gone = backend.lost([self._course.targets[target] for target in waited_for])
             except DeployError:
                 continue  # a convenience: the service's own timeout tells the same, later
-            for target, reason in gone.items():
-                yield self._course.settled(target, reason)
+            for target in gone:
+                self._bare.setdefault(target, self._now)
+            self._gone |= gone
 
     def _overdue(self, handle: Handle) -> Iterator[Event]:
         """Settle what a look, just now, did not show at its end though it should be."""
@@ -213,6 +216,8 @@ class Following:
             if now - run.sent_at[target] > handle.deadline:
                 reason = "no verdict within the delivery and execution timeouts; it may have run"
                 yield self._course.settled(target, reason)
+            elif target in self._gone and self._bare_for(target) >= RECORD_SECONDS:
+                yield self._course.settled(target, self._gone[target])
             elif self._cancelled_at is not None and now - self._cancelled_at > CANCEL_SECONDS:
                 asked = self._uncancelled.get(handle.command, "asked to cancel")
                 reason = f"{asked}; no verdict within {CANCEL_SECONDS:.0f} s, it may still run"
