@@ -134,6 +134,20 @@ def test_waiting_takes_the_time_that_was_asked_for_before_and_after_a_request() 
         assert process.communicate(timeout=20)[0] == "True\nTrue\nTrue\n"
 
 
+def test_time_goes_on_evenly_though_somebody_sets_the_clock() -> None:
+    body = """
+        with Interrupts(str) as interrupts:
+            before = interrupts.now()
+            wall = time.time()
+            for leap in (-3600, 3600):
+                time.time = lambda: wall + leap
+                interrupts.wait(0.01)
+                say(0.01 <= interrupts.now() - before < 60)
+    """
+    with program(body) as process:
+        assert process.communicate(timeout=20)[0] == "True\nTrue\n"
+
+
 def test_a_signal_at_any_moment_of_a_wait_wakes_it() -> None:
     body = """
         # A timer hits moments that another process's kill does not; what it calls is the handler of SIGINT.

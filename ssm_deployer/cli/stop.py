@@ -24,6 +24,7 @@ class Interrupts:
         self._leave = leave
         self._asked = False
         self._before: dict[signal.Signals, object] = {}
+        self._began = time.time() - _uptime()
 
     @property
     def requested(self) -> bool:
@@ -31,8 +32,8 @@ class Interrupts:
         return self._asked
 
     def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+        """Seconds since the epoch, by the wall clock as it was in the beginning; who sets it later changes nothing."""
+        return self._began + _uptime()
 
     def wait(self, seconds: float) -> None:
         """Sleep; a signal and `wake` end it."""
@@ -71,3 +72,8 @@ class Interrupts:
             os.write(sys.stderr.fileno(), self._leave().encode(errors="replace"))
         finally:
             os._exit(130)  # at once: no thread, no transfer and no clean-up is waited for
+
+
+def _uptime() -> float:
+    """Seconds since the machine was started, with those that it slept where the system tells them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -10,7 +10,7 @@ class Clock(Protocol):
     """Time, so that tests need not wait."""
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch, which go on evenly though somebody sets the machine's clock."""
 
     def wait(self, seconds: float) -> None:
         """Sleep, but wake at once when the user asks to stop, or somebody calls `wake`."""
