@@ -17,13 +17,10 @@ def left_at_once(run: Run, aws: str) -> Iterator[str]:
     if not aws:
         yield "left at once; the sandbox ends with this"
         return
-    still = [target for target in run.open if target in run.sent_at or target in run.intended]
-    yield f"left at once: {len(still)} of {len(run.invocations)} targets may still run the script"
-    if still:
-        yield from _commands(run, aws)
-        yield from _by_ssh(run)
-    if any(_ways(run)[target] == "ssm" for target in run.intended):
-        yield f"  a request had no answer yet; its Comment would be: ssm-deploy {run.plan.run_id}"
+    of_all = f"{len(_without_end(run))} of {count(len(run.invocations), 'target')}"
+    yield f"left at once: {of_all} may still run the script"
+    yield from _commands(run, aws)
+    yield from _apart_from_commands(run)
     if run.plan.staging and (run.leftovers or not run.cleaned):
         yield f"  left in S3: {aws} s3 rm --recursive {run.plan.staging}"
 
@@ -32,7 +29,7 @@ def aftermath(run: Run, aws: str) -> Iterator[str]:
     """What to do after a run that could not go on; `aws` as above."""
     if run.aborted is None:
         return
-    if not (aws and run.handles):
+    if not (aws and _without_end(run)):
         if run.aborted.hint:
             yield f"  try: {run.aborted.hint}"
         return
@@ -41,27 +38,35 @@ def aftermath(run: Run, aws: str) -> Iterator[str]:
     shows = "; this shows and that stops what still runs:" if commands else ", and run again only then"
     yield f"  try: first find out what became of it{shows}"
     yield from commands
-    yield from _by_ssh(run)
+    yield from _apart_from_commands(run)
+
+
+def _without_end(run: Run) -> list[str]:
+    """The targets that may still run the script, for all that was seen."""
+    reached = {*run.sent_at, *run.intended}
+    return [
+        target
+        for target, invocation in run.invocations.items()
+        if invocation.status is Status.UNKNOWN or (target in reached and not invocation.status.final)
+    ]
 
 
 def _commands(run: Run, aws: str) -> Iterator[str]:
+    left = set(_without_end(run))
     for handle in run.handles:
-        for verb in ("list-command-invocations", "cancel-command") if handle.via == "ssm" else ():
-            yield f"  {aws} ssm {verb} --region {handle.region} --command-id {handle.command}"
+        if handle.via == "ssm" and left.intersection(handle.targets):
+            for verb in ("list-command-invocations", "cancel-command"):
+                yield f"  {aws} ssm {verb} --region {handle.region} --command-id {handle.command}"
 
 
-def _by_ssh(run: Run) -> Iterator[str]:
-    ways = _ways(run)
-    reached = [target for target in run.invocations if target in run.sent_at or target in run.intended]
-    still = [target for target in reached if ways[target] == "ssh" and not _ended(run, target)]
-    if still:
-        yield f"  by SSH: the script runs on to its end on {count(len(still), 'target')}, and nobody hears how it ends"
-
-
-def _ended(run: Run, target: str) -> bool:
-    status = run.invocations[target].status
-    return status.final and status is not Status.UNKNOWN
-
-
-def _ways(run: Run) -> dict[str, str]:
-    return {target.id: target.via for target in run.plan.targets}
+def _apart_from_commands(run: Run) -> Iterator[str]:
+    """What no command of AWS shows: requests that had no answer, and targets of SSH."""
+    ways = {target.id: target.via for target in run.plan.targets}
+    left = _without_end(run)
+    if any(ways[target] == "ssm" and target not in run.sent_at for target in left):
+        yield f"  a request had no answer; its Comment would be: ssm-deploy {run.plan.run_id}"
+    by_ssh = [run.invocations[target].status for target in left if ways[target] == "ssh"]
+    asked = by_ssh.count(Status.CANCELLING)
+    for number, what in ((asked, "was asked to stop"), (len(by_ssh) - asked, "may run on to its end")):
+        if number:
+            yield f"  by SSH: the script {what} on {count(number, 'target')}, and nobody hears how it ends"
