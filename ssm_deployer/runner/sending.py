@@ -42,9 +42,11 @@ def send_all(course: Course, staged: Mapping[str, Staged], targets: Sequence[Tar
             if not course.run.handles:
                 raise
             # Some targets already run: the rest is told as not run, and those that run are followed.
-            yield Noted(time=course.clock.now(), message=f"{error.message}; the remaining targets were not sent")
             unsent = course.run.invocations.keys() - course.run.sent_at.keys()
             pending = [t for t in targets if t.id in unsent and not course.run.invocations[t.id].status.final]
+            yield Noted(
+                time=course.clock.now(), message=f"{error.message}; targets not sent to for this: {len(pending)}"
+            )
             yield from course.skipped(pending, error.message)
             return
 
