@@ -531,6 +531,22 @@ def test_an_instance_that_vanished_is_noticed_before_the_services_timeout(stage:
     assert stage.clock.now() - started < 120
 
 
+def test_a_region_that_cannot_tell_what_is_lost_costs_the_others_nothing(stage: Stage) -> None:
+    class Half(FakeBackend):
+        def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
+            gone = super().lost(targets)
+            if "a" in {target.region for target in targets}:
+                raise CloudError("access denied in a")
+            return gone
+
+    stage.backend = Half({key: [Invocation(target=key, status=Status.RUNNING)] for key in ("i-1", "i-2")})
+    stage.backend.gone = dict.fromkeys(("i-1", "i-2"), "the instance is terminated")
+    stage.backend.deadline = 500
+    run = stage.run(of_regions(i_1="a", i_2="b"))
+    assert run.invocations["i-2"].detail == "the instance is terminated"
+    assert run.invocations["i-1"].detail.startswith("no verdict within")
+
+
 def test_an_instance_that_told_its_end_before_it_went_keeps_its_verdict(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
     stage.backend.gone["i-1"] = "the instance is terminated"

@@ -80,7 +80,7 @@ class Backend(Protocol):
         """Fetch the whole extract (stdout, stderr) of a target that has come to its end; also after `clean`."""
 
     def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
-        """Say which of these machines are gone for good, by their ids, and why."""
+        """Say which of these machines, all in one region, are gone for good, by their ids, and why."""
 
     def cancel(self, handle: Handle) -> None:
         """Ask for a command to be stopped on all of its targets."""

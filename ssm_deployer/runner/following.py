@@ -5,10 +5,11 @@ that the service calls finished is looked at again before it counts as one witho
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from ssm_deployer.errors import Ambiguous, CloudError, Declined, DeployError
 from ssm_deployer.events import Event, Noted, Sent
-from ssm_deployer.model import Handle, Invocation, Status
+from ssm_deployer.model import Handle, Invocation, Status, Target
 from ssm_deployer.runner.contract import Backend
 from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE, Course, narrowed
 
@@ -197,15 +198,16 @@ class Following:
         if self._now - self._lost_check <= LOST_CHECK_SECONDS:
             return
         self._lost_check = self._now
-        for via, backend in self._course.backends.items():
-            waited_for = dict.fromkeys(target for handle in self._open_handles(via) for target in handle.targets)
-            try:
-                gone = backend.lost([self._course.targets[target] for target in waited_for])
-            except DeployError:
-                continue  # a convenience: the service's own timeout tells the same, later
-            for target in gone:
-                self._bare.setdefault(target, self._now)
-            self._gone |= gone
+        waited_for: dict[tuple[str, str], dict[str, Target]] = {}
+        for handle in self._open_handles():
+            there = waited_for.setdefault((handle.via, handle.region), {})
+            there |= {target: self._course.targets[target] for target in handle.targets}
+        for (via, _), targets in waited_for.items():
+            # A convenience: where it fails, the service's own timeout tells the same, later.
+            with suppress(DeployError):
+                self._gone |= self._course.backends[via].lost(list(targets.values()))
+        for target in self._gone:
+            self._bare.setdefault(target, self._now)
 
     def _overdue(self, handle: Handle) -> Iterator[Event]:
         """Settle what a look, just now, did not show at its end though it should be."""
