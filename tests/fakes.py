@@ -52,6 +52,7 @@ class FakeClock:
         self.time = 1_000_000.0
         self.waits: list[float] = []
         self.wakes = 0
+        self.longest_wait = float("inf")
         self.on_wait: Callable[[float], None] = lambda _: None
 
     def now(self) -> float:
@@ -59,7 +60,7 @@ class FakeClock:
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
-        self.time += seconds
+        self.time += min(seconds, self.longest_wait)
         self.on_wait(self.time)
 
     def wake(self) -> None:

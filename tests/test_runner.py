@@ -648,6 +648,20 @@ def test_a_cancel_that_is_refused_is_told_and_the_verdicts_are_still_waited_for(
     assert exit_status(run) == ExitCode.INTERRUPTED
 
 
+def test_a_stop_is_passed_on_though_nothing_could_be_looked_at_for_long_before_it(stage: Stage) -> None:
+    stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
+    begin = stage.clock.now()
+
+    def lose_the_network(now: float) -> None:
+        stage.stop.requested = now - begin > CANCEL_SECONDS + 30
+        away = now - begin < CANCEL_SECONDS + 60
+        stage.backend.fail = {name: [Ambiguous("timeout")] * away for name in ("observe", "cancel")}
+
+    stage.clock.on_wait = lose_the_network
+    stage.backend.deadline = 7200
+    assert statuses(stage.run(make_plan("i-1"))) == {"i-1": Status.CANCELLED}
+
+
 def test_a_cancel_that_was_throttled_is_asked_for_again(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)]
     stage.backend.fail["cancel"] = [Declined("slow down"), Ambiguous("timeout")]

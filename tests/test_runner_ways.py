@@ -132,13 +132,25 @@ def test_a_stop_is_passed_on_first_where_no_service_has_to_be_asked(stage: Stage
     assert asked == ["connection-1", "command-1"]
 
 
+def test_news_of_one_backend_make_no_extra_request_to_cancel_by_another(stage: Stage) -> None:
+    stage.ssm.looks["i-1"] = [Invocation(target="i-1", status=Status.RUNNING)] * 3 + [succeeded("i-1")]
+    busy = [Invocation(target="ssh:a", status=Status.RUNNING, word=str(number)) for number in range(50)]
+    stage.ssh.looks["ssh:a"] = [*busy, succeeded("ssh:a")]
+    stage.ssh.fail["cancel"] = [CloudError("it does not listen")]
+    stage.ssm.fail["cancel"] = [Declined("slow down")] * 1000
+    stage.clock.longest_wait = 0.02  # news wake it
+    stage.clock.on_wait = lambda _: setattr(stage.stop, "requested", True)
+    stage.run(mixed("i-1", "ssh:a"))
+    assert looks(stage.ssh) == 51
+    assert stage.ssm.names().count("cancel") <= looks(stage.ssm) <= 8
+
+
 def test_news_of_one_backend_make_no_extra_request_to_the_service_of_another(stage: Stage) -> None:
     running = Invocation(target="i-1", status=Status.RUNNING)
     stage.ssm.looks["i-1"] = [running] * 3 + [succeeded("i-1")]
     busy = [Invocation(target="ssh:a", status=Status.RUNNING, word=str(number)) for number in range(50)]
     stage.ssh.looks["ssh:a"] = [*busy, succeeded("ssh:a")]
-    plain_wait = stage.clock.wait
-    stage.clock.wait = lambda seconds: plain_wait(min(seconds, 0.02))  # type: ignore[method-assign]  # news wake it
+    stage.clock.longest_wait = 0.02  # news wake it
     stage.run(mixed("i-1", "ssh:a"))
     assert looks(stage.ssh) == 51
     assert looks(stage.ssm) <= 1 + 51 * 0.02 / FIRST_PAUSE + 4

@@ -37,6 +37,10 @@ class _Rhythm:
         """Whether it is too early. News of a backend that costs nothing to look at have woken the clock."""
         return self._metered and now < self.due
 
+    def restart(self) -> None:
+        """Look at once, and soon again: something will happen."""
+        self.due = self._pause = 0.0
+
     def looked(self, now: float, *, news: bool, bare: bool, handles: int) -> None:
         longest = BARE_PAUSE if bare else LONGEST_PAUSE if self._metered else LONGEST_UNMETERED_PAUSE
         self._pause = FIRST_PAUSE if news else min(max(self._pause * GROWTH, FIRST_PAUSE), longest)
@@ -48,7 +52,9 @@ class Following:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._rhythms = {via: _Rhythm(backend) for via, backend in course.backends.items()}
+        # First those that cost nothing: a service that does not answer takes its time.
+        backends = sorted(course.backends.items(), key=lambda each: each[1].metered)
+        self._rhythms = {via: _Rhythm(backend) for via, backend in backends}
         self._lost_check = self._now
         self._gone: dict[str, str] = {}  # targets that no more will come from, and why
         self._cancelled_at: float | None = None
@@ -71,9 +77,10 @@ class Following:
             DeployError: nothing can be looked at any more: it was refused, or not answered for too long.
         """
         while self._open_handles():
-            yield from self._cancel()
+            yield from self._heed_stop()
             for via, rhythm in self._rhythms.items():
                 if not rhythm.waits(self._now):
+                    yield from self._cancel_by(via)
                     yield from self._look_by(via, rhythm)
             self._ask_for_lost()
             if handles := self._open_handles():
@@ -115,8 +122,9 @@ class Following:
         if not self._warned:
             self._warned = True
             yield Noted(time=self._now, message=f"{error.message}; it is tried again for {BLIND_SECONDS:.0f} s")
-        since = self._blind.setdefault(handle.command, self._now)
-        patience = BLIND_SECONDS if self._cancelled_at is None else CANCEL_SECONDS
+        since, patience = self._blind.setdefault(handle.command, self._now), BLIND_SECONDS
+        if self._cancelled_at is not None:  # however long it was before: that it is to stop may be taken yet
+            since, patience = max(since, self._cancelled_at), CANCEL_SECONDS
         if self._now - since > patience:
             yield from self._give_up(handle, error, f"not seen for {patience:.0f} s: {error.message}")
 
@@ -225,19 +233,27 @@ class Following:
                 reason = f"{asked}; no verdict within {CANCEL_SECONDS:.0f} s, it may still run"
                 yield self._course.settled(target, reason)
 
-    def _cancel(self) -> Iterator[Event]:
-        """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""
-        if not self._course.stop.requested:
-            return
-        unseen = [handle for handle in self._course.run.handles if handle.command in self._given_up]
-        handles = [*self._open_handles(), *unseen]
-        if self._cancelled_at is None:
+    # -- stopping
+
+    def _heed_stop(self) -> Iterator[Event]:
+        """Tell, once, that the user asked to stop, and look at once, since commands are cancelled before a look."""
+        if self._course.stop.requested and self._cancelled_at is None:
             self._cancelled_at = self._now
-            yield from self._course.stopped(handles)
-        # First those that no service has to be asked for: one that does not answer takes its time.
-        for handle in sorted(handles, key=lambda each: self._course.backends[each.via].metered):
-            if handle.command not in self._asked:
-                yield from self._ask_to_cancel(handle)
+            yield from self._course.stopped(self._stoppable())
+            for rhythm in self._rhythms.values():
+                rhythm.restart()
+
+    def _stoppable(self, via: str = "") -> list[Handle]:
+        """The handles (of one backend) that may still run, also those whose end nobody can see."""
+        unseen = (handle for handle in self._course.run.handles if handle.command in self._given_up)
+        return [*self._open_handles(via), *(handle for handle in unseen if via in {"", handle.via})]
+
+    def _cancel_by(self, via: str) -> Iterator[Event]:
+        """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""
+        if self._cancelled_at is not None:
+            for handle in self._stoppable(via):
+                if handle.command not in self._asked:
+                    yield from self._ask_to_cancel(handle)
 
     def _ask_to_cancel(self, handle: Handle) -> Iterator[Event]:
         try:
