@@ -116,8 +116,7 @@ class BackendContract:
         handle = backend.start(targets, staged_by(backend))
         self.until_final(backend, handle, pause)
         backend.clean()
-        stdout, _ = backend.read(handle, targets[0].id)
-        assert stdout == "hello\n"
+        assert backend.read(handle, targets[0].id) == ("hello\n", "")
 
     def test_living_targets_are_not_lost(self, make: MakeBackend, targets: Sequence[Target]) -> None:
         assert make("hello").lost(targets) == {}

@@ -86,7 +86,7 @@ class FakeBackend:
         self.fail: dict[str, list[DeployError]] = {}
         self.gone: dict[str, str] = {}
         self.bad: set[str] = set()
-        self.extracts: dict[str, tuple[str, str]] = {}
+        self.extracts: dict[str, tuple[str, str] | None] = {}
         self.leftovers: list[str] = []
         self.calls: list[tuple[str, object]] = []
         self.staged: set[str] = set()
@@ -143,7 +143,7 @@ class FakeBackend:
         self._call("observe", handle)
         return [self._look(handle, target) for target in handle.targets]
 
-    def read(self, handle: Handle, target: str) -> tuple[str, str]:
+    def read(self, handle: Handle, target: str) -> tuple[str, str] | None:
         self._call("read", target)
         assert target in handle.targets
         last = self._look(handle, target)

@@ -741,6 +741,15 @@ def test_an_extract_that_cannot_be_read_is_noted_and_changes_no_verdict(stage: S
     assert run.notes
 
 
+def test_an_extract_that_is_not_there_yet_replaces_nothing_and_the_next_is_read(stage: Stage) -> None:
+    stage.backend.looks = {key: [failed(key, f"{key}\n", partial=True)] for key in ("i-1", "i-2")}
+    stage.backend.extracts["i-1"] = None
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert (run.invocations["i-1"].stderr, run.invocations["i-1"].partial) == ("i-1\n", True)
+    assert not run.invocations["i-2"].partial
+    assert run.notes == ("the rest of i-1's output: it is not there yet",)
+
+
 def test_what_was_staged_is_gone_before_longer_output_is_read(stage: Stage) -> None:
     stage.backend.looks["i-1"] = [succeeded("i-1", partial=True)]
     run = stage.run(make_plan("i-1"))
@@ -750,7 +759,7 @@ def test_what_was_staged_is_gone_before_longer_output_is_read(stage: Stage) -> N
 
 def test_where_output_cannot_be_read_no_more_of_it_is_asked_for(stage: Stage) -> None:
     class Silent(FakeBackend):
-        def read(self, handle: Handle, target: str) -> tuple[str, str]:
+        def read(self, handle: Handle, target: str) -> tuple[str, str] | None:
             text = super().read(handle, target)
             if handle.region == "a":
                 raise Declined("no connection")

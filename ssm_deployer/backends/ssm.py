@@ -11,7 +11,7 @@ from ssm_deployer.aws import Aws, translated
 from ssm_deployer.backends.content import BUNDLE, INPUTS, SCRIPT, Content, Limits, recipe_of
 from ssm_deployer.backends.verdict import NOTHING_RAN, split_list_output, verdict, without_agents_sentence
 from ssm_deployer.bundle import pack
-from ssm_deployer.errors import CloudError, UsageError
+from ssm_deployer.errors import UsageError
 from ssm_deployer.model import Handle, Invocation, Packed, Staged, Status, Target
 from ssm_deployer.payload import Recipe, build, execution_timeout
 from ssm_deployer.staging import LONGEST_PRESIGN, Staging
@@ -118,13 +118,13 @@ class SsmBackend:
             return self._of_command(handle)
         return [self._seen(handle, entry) for entry in entries if entry["InstanceId"] in handle.targets]
 
-    def read(self, handle: Handle, target: str) -> tuple[str, str]:  # noqa: D102
+    def read(self, handle: Handle, target: str) -> tuple[str, str] | None:  # noqa: D102
         # Up to 24,000 bytes of stdout and 8,000 of stderr, where list pages show 2,500 characters in all.
         with translated(f"read the output of {target}"):
             answer = self._ssm(handle.region).get_command_invocation(CommandId=handle.command, InstanceId=target)
         stdout, stderr = answer.get("StandardOutputContent", ""), answer.get("StandardErrorContent", "")
         if not stdout and not stderr:  # it is asked for because there is more than the list showed
-            raise CloudError(f"cannot read the output of {target}: it is not there yet")
+            return None
         return result.parse(stdout, self.run_id)[1], without_agents_sentence(stderr)
 
     def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:  # noqa: D102

@@ -76,8 +76,11 @@ class Backend(Protocol):
         service says it is over; the runner looks again before it believes that no record will come.
         """
 
-    def read(self, handle: Handle, target: str) -> tuple[str, str]:
-        """Fetch the whole extract (stdout, stderr) of a target that has come to its end; also after `clean`."""
+    def read(self, handle: Handle, target: str) -> tuple[str, str] | None:
+        """Fetch the whole extract (stdout, stderr) of a target that has come to its end; also after `clean`.
+
+        None if the service does not have it yet.
+        """
 
     def lost(self, targets: Sequence[Target]) -> Mapping[str, str]:
         """Say which of these machines, all in one region, are gone for good, by their ids, and why."""

@@ -118,8 +118,11 @@ class _Deployment:
                     yield Noted(time=self._course.clock.now(), message=f"the rest of {target}'s output: {reason}")
 
     def _read(self, handle: Handle, target: str) -> Event:
-        stdout, stderr = self._course.backends[handle.via].read(handle, target)
-        return ExtractRead(time=self._course.clock.now(), target=target, stdout=stdout, stderr=stderr)
+        now, extract = self._course.clock.now(), self._course.backends[handle.via].read(handle, target)
+        if extract is None:
+            return Noted(time=now, message=f"the rest of {target}'s output: it is not there yet")
+        stdout, stderr = extract
+        return ExtractRead(time=now, target=target, stdout=stdout, stderr=stderr)
 
     def _worth_reading(self) -> list[str]:
         """One target for each distinct output, since what is equal is shown once; failures first."""
