@@ -10,6 +10,7 @@ import click
 
 from ssm_deployer import __version__
 from ssm_deployer.cli.commands import COMMANDS
+from ssm_deployer.cli.unbroken import ending, open_closed
 from ssm_deployer.errors import DeployError, ExitCode
 
 
@@ -40,11 +41,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
+    open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks must not end a run
+    with ending():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code: Any = root.main(arguments, prog_name="ssm-deploy", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -55,8 +63,6 @@ def run(arguments: list[str]) -> int:
         _say("stopped", "")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it closes stdout.
-        sys.stdout = None
         return int(ExitCode.TARGET_FAILED)
     except Exception as error:  # noqa: BLE001 - the one boundary
         return _unexpected(error)
