@@ -102,9 +102,13 @@ class _Walk:
         try:
             self._enter(b"", Rules())
         except FileNotFoundError as error:
-            raise UsageError(f"there is no folder {shown(self._root)}", "name another one with --files") from error
+            raise UsageError(
+                f"there is no folder {shown(self._root)}", "name another one with --files, or give --no-files"
+            ) from error
         except NotADirectoryError as error:
-            raise UsageError(f"{shown(self._root)} is not a folder", "name a folder with --files") from error
+            raise UsageError(
+                f"{shown(self._root)} is not a folder", "name a folder with --files, or give --no-files"
+            ) from error
         except OSError as error:
             raise UsageError(f"{shown(self._root)} cannot be read: {error.strerror}", "see its permissions") from error
         while self._ahead:

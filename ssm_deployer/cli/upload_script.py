@@ -15,7 +15,7 @@ from ssm_deployer.cli.backends import Ways, ways_to
 from ssm_deployer.cli.drive import drive
 from ssm_deployer.cli.screen import console
 from ssm_deployer.cli.wire import Place, place, settings_from
-from ssm_deployer.config import Settings
+from ssm_deployer.config import Settings, absent
 from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
@@ -64,6 +64,15 @@ def read_script(path: Path) -> bytes:
     return content
 
 
+def files_of(folder: Path | None) -> Bundle | None:
+    """Read the folder of files, `./files` if none was named; None if nothing is called that either.
+
+    Raises:
+        UsageError: it is no folder, cannot be read, or holds what cannot be sent.
+    """
+    return None if folder is None and absent(DEFAULT_FILES) else scan(folder or DEFAULT_FILES)
+
+
 def new_run_id() -> str:
     """A name for a run that sorts by time and that nobody else uses."""
     return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + os.urandom(4).hex()
@@ -77,13 +86,9 @@ def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _bundle(folder: Path | None, *, no_files: bool) -> Bundle | None:
-    if no_files:
-        if folder is not None:
-            raise UsageError("--files and --no-files exclude each other", "give one of them")
-        return None
-    if folder is None and not DEFAULT_FILES.is_dir():
-        return None
-    return scan(folder or DEFAULT_FILES)
+    if no_files and folder is not None:
+        raise UsageError("--files and --no-files exclude each other", "give one of them")
+    return None if no_files else files_of(folder)
 
 
 def _check_waves(settings: Settings) -> None:

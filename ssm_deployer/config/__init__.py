@@ -4,8 +4,8 @@ The file's own keys are the fields of `Settings` and its parts; the commented te
 `TEMPLATE`, which a test reads back. An unknown key or a wrong type is an error that names path and line.
 """
 
-from ssm_deployer.config.load import ENVIRONMENT, FLAGS, load
+from ssm_deployer.config.load import ENVIRONMENT, FLAGS, absent, load
 from ssm_deployer.config.settings import Settings, Ssh, StagingSettings
 from ssm_deployer.config.template import TEMPLATE
 
-__all__ = ["ENVIRONMENT", "FLAGS", "TEMPLATE", "Settings", "Ssh", "StagingSettings", "load"]
+__all__ = ["ENVIRONMENT", "FLAGS", "TEMPLATE", "Settings", "Ssh", "StagingSettings", "absent", "load"]

@@ -81,10 +81,19 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         raise UsageError(*_explain(str(error), origins)) from error
 
 
+def absent(path: Path) -> bool:
+    """Whether nothing has this name; what cannot be looked for may be there, and whoever reads it is told why not."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
 def _file(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
     """What stands in the file, and where, as `file.read` says; nothing without a file that nobody has named."""
     chosen = path or Path("config.yaml")
-    if path is None and not chosen.exists():
+    if path is None and absent(chosen):
         return {}, {}
     from ssm_deployer.config import file  # noqa: PLC0415 - YAML is 12 ms that only a file needs
 

@@ -1,0 +1,59 @@
+"""What `upload-script` reads before it looks for a target."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm_deployer import config
+from ssm_deployer.bundle import Bundle
+from ssm_deployer.cli.upload_script import files_of
+from ssm_deployer.config import file  # noqa: F401 - loaded before its folder cannot be read any more
+from ssm_deployer.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def locked(folder: Path) -> Iterator[None]:
+    """Work as somebody who may not enter the folder."""
+    user = os.geteuid()
+    folder.chmod(0)
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    if user == 0:
+        os.seteuid(0)
+    folder.chmod(0o700)
+
+
+def refusal(read: Any, *arguments: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        read(*arguments)
+    return f"{caught.value.message}\n{caught.value.hint}"
+
+
+@pytest.mark.usefixtures("locked")
+def test_settings_and_files_that_cannot_even_be_looked_for_are_told() -> None:
+    told = refusal(config.load, None, {}, {})
+    assert told == "cannot read config.yaml: Permission denied\ngive another with --config"
+    assert refusal(files_of, None).startswith("files cannot be read: Permission denied\n")
+
+
+def test_without_a_folder_that_nobody_named_no_files_go_along(folder: Path) -> None:
+    assert files_of(None) is None
+    (folder / "files").mkdir()
+    assert files_of(None) == Bundle("files", (), 0)
+
+
+def test_a_name_for_files_that_leads_to_no_folder_is_not_passed_over(folder: Path) -> None:
+    (folder / "files").symlink_to("missing")
+    assert refusal(files_of, None) == "there is no folder files\nname another one with --files, or give --no-files"
+    (folder / "missing").write_text("")
+    assert refusal(files_of, None) == "files is not a folder\nname a folder with --files, or give --no-files"
