@@ -1,5 +1,6 @@
 """The one door to boto3: sessions, clients with a timeout on every call, and AWS's errors in the user's words."""
 
+import os
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import boto3.session
 import botocore.config
 import botocore.exceptions as boto
+import botocore.session
 from botocore.parsers import ResponseParserError
 
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, UsageError
@@ -85,7 +87,7 @@ class Aws:
     Args:
         profile: name of a profile, empty for boto3's usual search.
         region: empty for what the environment or the profile says.
-        credentials: `(access key, secret key)` of a sandbox, instead of the search.
+        credentials: `(access key, secret key)` of a sandbox, instead of the search and of the user's other settings.
         endpoint_url: a sandbox's endpoint for every service.
 
     Raises:
@@ -107,6 +109,7 @@ class Aws:
         access_key, secret_key = credentials or (None, None)
         with translated("read the AWS settings"):
             self._session = boto3.session.Session(
+                botocore_session=_unset() if credentials else None,
                 profile_name=profile or None,
                 region_name=region or None,
                 aws_access_key_id=access_key,
@@ -155,6 +158,14 @@ class Aws:
             raise UsageError(f"cannot use {service}: {error}", "see AWS_ENDPOINT_URL and ~/.aws/config") from error
         client.meta.events.register("after-call", _require_whole)
         return client
+
+
+def _unset() -> botocore.session.Session:
+    """A session to which no file and nothing in the environment has a say."""
+    known = botocore.session.Session.SESSION_VARIABLES
+    defaults = {name: (None, None, default, convert) for name, (_, _, default, convert) in known.items()}
+    nowhere = (None, None, os.devnull, None)
+    return botocore.session.Session({**defaults, "config_file": nowhere, "credentials_file": nowhere})
 
 
 def _require_whole(http_response: Any, model: Any, **_: object) -> None:  # noqa: ANN401 - see Aws.client

@@ -342,6 +342,30 @@ def test_a_sandboxs_credentials_do_not_mix_with_the_users_session(monkeypatch: p
     assert "X-Amz-Security-Token" not in url
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_PROFILE", "no-such-profile"),
+        ("AWS_CONFIG_FILE", "[default\n"),
+        ("AWS_CONFIG_FILE", "[default]\ns3 =\n  use_accelerate_endpoint = true\n"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "[default\n"),
+        ("AWS_USE_FIPS_ENDPOINT", "true"),
+        ("AWS_DEFAULTS_MODE", "no-such-mode"),
+    ],
+)
+def test_a_sandbox_does_not_depend_on_the_users_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    if name.endswith("_FILE"):
+        (tmp_path / "file").write_text(value)
+        value = str(tmp_path / "file")
+    monkeypatch.setenv(name, value)
+    s3 = Aws(region="eu-west-1", credentials=KEYS, endpoint_url="http://127.0.0.1:9").client("s3")
+    assert not s3.meta.config.use_fips_endpoint
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"})
+    assert url.startswith("http://127.0.0.1:9/bucket/key?")
+
+
 def test_threads_that_ask_at_once_get_one_client() -> None:
     aws = Aws(region="eu-west-1", credentials=("testing", "testing"))
     with ThreadPoolExecutor(8) as threads:
