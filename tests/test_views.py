@@ -327,6 +327,15 @@ def test_failures_come_first_with_the_end_of_their_stderr() -> None:
     assert lines[-1] == "1 succeeded, 1 failed of 2 targets · 6.0 s · 4.1 kB staged · run 20260101T000000Z-00000000"
 
 
+def test_what_the_target_left_out_is_told_in_bytes_and_is_no_line() -> None:
+    def first(lines: int) -> list[str]:
+        rest = "".join(f"line {n}\n" for n in range(lines))
+        return lines_of(run_of(failed("i-1", f"[... 155949 bytes left out]\n{rest}")))[1:3]
+
+    assert first(22) == ["  stderr ┊ … 2 lines and 155.9 kB above", "  stderr │ line 2"]
+    assert first(20) == ["  stderr ┊ … 155.9 kB above", "  stderr │ line 0"]
+
+
 def test_equal_outputs_are_folded_and_different_ones_are_not() -> None:
     same = [succeeded(f"i-{n}", "same\n") for n in range(12)]
     run = run_of(*same, succeeded("i-odd", "odd\n"), more=[RunFinished(time=6.0)])
@@ -346,6 +355,14 @@ def test_outputs_are_equal_by_their_digests_where_the_extracts_are_not_whole() -
     assert lines[0].startswith("✓ 2 targets alike (i-1, i-2) succeeded")
     assert lines[1] == "  stdout │ whole"
     assert lines[3].startswith("✓ i-3 succeeded")
+
+
+def test_groups_stand_in_the_order_in_which_a_reader_looks_for_them() -> None:
+    urgent = [Status.FAILED, Status.TIMED_OUT, Status.UNKNOWN, Status.CANCELLED, Status.SKIPPED, Status.SUCCEEDED]
+    skipped = [Invocation(target=f"i-skipped-{n}", status=Status.SKIPPED) for n in range(3)]
+    run = run_of(*skipped, *(Invocation(target=f"i-{status}", status=status) for status in reversed(urgent)))
+    heads = [line for line in lines_of(run) if line[:1] in "✗?■-✓" and line[:1]]
+    assert [next(status for status in urgent if f" {status}" in head) for head in heads] == urgent
 
 
 def test_targets_that_ended_differently_are_not_folded() -> None:

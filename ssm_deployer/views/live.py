@@ -12,18 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm_deployer.events import Event, Run, RunStarted, begin
-from ssm_deployer.model import Invocation, Status
-from ssm_deployer.views.words import MARKS, called, duration, elapsed, last_line, one_line, run_line, size
+from ssm_deployer.model import Invocation
+from ssm_deployer.views.words import MARKS, URGENCY, called, duration, elapsed, last_line, one_line, run_line, size
 
 FRAMES_PER_SECOND = 8
 SPARE_COLUMNS = len("^C")  # which a terminal shows behind the last line: in the next it would put rich out of step
 SPARE_LINES = 5  # for the head, the sum and the prompt: a table higher than the screen would scroll it
-
-# What a reader looks for first comes first where not all rows have room.
-_URGENCY = (
-    Status.FAILED, Status.TIMED_OUT, Status.REFUSED, Status.UNKNOWN, Status.UNREACHED, Status.CANCELLING,
-    Status.DELAYED, Status.RUNNING, Status.SENT, Status.PENDING, Status.CANCELLED, Status.SKIPPED, Status.SUCCEEDED,
-)  # fmt: skip
 
 
 def render(run: Run, now: float, height: int) -> RenderableType:
@@ -31,7 +25,7 @@ def render(run: Run, now: float, height: int) -> RenderableType:
     room = max(height - SPARE_LINES, 1)
     shown = list(run.invocations.values())
     if len(shown) > room:
-        shown.sort(key=lambda invocation: _URGENCY.index(invocation.status))
+        shown.sort(key=lambda invocation: URGENCY.index(invocation.status))
     table = Table(box=None, pad_edge=False, show_header=False, expand=True)
     for column in ("mark", "target", "status", "elapsed"):
         table.add_column(column, no_wrap=True)

@@ -1,5 +1,6 @@
 """The end of a run in words: failures first with the tail of their output, equal outputs folded, one line of sum."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -7,13 +8,14 @@ from rich.text import Text
 
 from ssm_deployer.events import Run
 from ssm_deployer.model import Invocation, Status
-from ssm_deployer.views.words import MARKS, called, count, duration, elapsed, one_line, printable, size
+from ssm_deployer.views.words import MARKS, URGENCY, called, count, duration, elapsed, one_line, printable, size
 
 TAIL_LINES = 20
 WHOLE_LINES = 60
 SHOWN_TARGETS = 8
 
 _ORDER = list(Status)
+_LEFT_OUT = re.compile(r"\[\.\.\. (\d{1,18}) bytes left out\]")  # payload/run.sh puts it in their place
 
 
 def report(run: Run) -> Iterator[Text]:
@@ -29,13 +31,11 @@ def report(run: Run) -> Iterator[Text]:
 
 
 def _groups(run: Run) -> list[list[Invocation]]:
-    """Invocations with the same end and the same output, failures first, then the largest groups."""
+    """Invocations with the same end and the same output, the most urgent first, then the largest groups."""
     folded: dict[object, list[Invocation]] = defaultdict(list)
     for invocation in run.invocations.values():
         folded[_sameness(invocation)].append(invocation)
-    return sorted(
-        folded.values(), key=lambda group: (group[0].status is Status.SUCCEEDED, -len(group), group[0].target)
-    )
+    return sorted(folded.values(), key=lambda group: (URGENCY.index(group[0].status), -len(group), group[0].target))
 
 
 def _sameness(invocation: Invocation) -> object:
@@ -78,13 +78,21 @@ def _timing(run: Run, group: Sequence[Invocation]) -> str:
 
 
 def _extract(name: str, text: str, limit: int) -> Iterator[Text]:
-    lines = printable(text).splitlines()
+    left_out, lines = _lines(text)
     hidden = len(lines) - limit
-    if hidden > 0:
-        yield Text(f"  {name} ┊ … {count(hidden, 'line')} above", style="dim")
-        lines = lines[-limit:]
-    for line in lines:
+    above = [count(hidden, "line")] if hidden > 0 else []
+    above += [size(left_out)] if left_out else []
+    if above:
+        yield Text(f"  {name} ┊ … {' and '.join(above)} above", style="dim")
+    for line in lines[-limit:]:
         yield Text.assemble((f"  {name} │ ", "dim"), line)
+
+
+def _lines(text: str) -> tuple[int, list[str]]:
+    """How many bytes the payload left out of what a script wrote, and the lines that it did not."""
+    lines = printable(text).splitlines()
+    cut = _LEFT_OUT.fullmatch(lines[0]) if lines else None
+    return (int(cut[1]), lines[1:]) if cut else (0, lines)
 
 
 def _summary(run: Run) -> Text:

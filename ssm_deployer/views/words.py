@@ -21,6 +21,12 @@ MARKS = {
     Status.PENDING: ("·", "dim"),
 }
 
+# What a reader looks for first comes first.
+URGENCY = (
+    Status.FAILED, Status.TIMED_OUT, Status.REFUSED, Status.UNKNOWN, Status.UNREACHED, Status.CANCELLING,
+    Status.DELAYED, Status.RUNNING, Status.SENT, Status.PENDING, Status.CANCELLED, Status.SKIPPED, Status.SUCCEEDED,
+)  # fmt: skip
+
 # ECMA-48: CSI and OSC sequences, then any other escape of two characters. An OSC without its end hides no lines.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[^\n]")
 # Surrogates stand for the bytes of a file's name that are no UTF-8, and cannot be written.
