@@ -138,6 +138,11 @@ def test_every_status_has_a_mark() -> None:
     assert set(words.MARKS) == set(Status)
 
 
+@pytest.mark.parametrize(("encoding", "able"), [("utf-8", True), ("latin-1", False), ("ascii", False)])
+def test_a_table_is_drawn_only_where_its_marks_can_be_written(encoding: str, able: bool) -> None:
+    assert words.has_marks(encoding) == able
+
+
 # -- the live screen
 
 

@@ -20,6 +20,7 @@ from ssm_deployer.model import Plan
 from ssm_deployer.runner import Backend, deploy
 from ssm_deployer.views.leaving import aftermath, left_at_once
 from ssm_deployer.views.lines import JsonView, PlainView
+from ssm_deployer.views.words import has_marks
 
 if TYPE_CHECKING:
     from ssm_deployer.views.live import LiveView
@@ -64,7 +65,8 @@ def _view(output: str, interrupts: Interrupts) -> "View":
     if output == "json":
         return JsonView(_write_line)
     screen = console()
-    if output == "plain" or not screen.is_terminal or os.environ.get("TERM") == "dumb":
+    drawable = screen.is_terminal and os.environ.get("TERM") != "dumb" and has_marks(screen.encoding)
+    if output == "plain" or not drawable:
         return PlainView(_write_line)
     from ssm_deployer.views.live import LiveView  # noqa: PLC0415 - see above
 

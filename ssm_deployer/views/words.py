@@ -33,6 +33,15 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+def has_marks(encoding: str) -> bool:
+    """Whether an encoding has the marks: what stands for one that it lacks makes a row longer than the screen."""
+    try:
+        "".join(mark for mark, _ in MARKS.values()).encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     """Foreign text without anything that could steer a terminal: escape sequences go, other controls become `�`.
 
