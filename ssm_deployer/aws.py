@@ -36,6 +36,7 @@ _INVALID = {
 _DENIED = {"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedOperation", "403"}
 _RENEW = "renew them (for instance `aws sso login`) and run again"
 _SETTINGS = "choose a profile with --profile, or set AWS_PROFILE, or run `aws configure`; --sandbox needs no account"
+_ELSEWHERE = "AWS_ENDPOINT_URL is set: is what it names up, or do you want to unset it?"
 
 # What else comes instead of an answer: the kind of our error, its words and the remedy. The first that fits counts.
 _RAISED: tuple[tuple[tuple[type[Exception], ...], tuple[type[DeployError], str, str]], ...] = (
@@ -269,7 +270,8 @@ def translated(doing: str, codes: Mapping[str, Exception] | None = None) -> Iter
         raise _from_code(doing, error, codes or {}) from error
     except (boto.BotoCoreError, ResponseParserError, FileNotFoundError, PermissionError) as error:
         kind, message, hint = next(meant for kinds, meant in _RAISED if isinstance(error, kinds))
-        raise kind(message.format(doing=doing, said=_line(error)), hint) from error
+        elsewhere = isinstance(error, boto.EndpointConnectionError) and os.environ.get("AWS_ENDPOINT_URL")
+        raise kind(message.format(doing=doing, said=_line(error)), _ELSEWHERE if elsewhere else hint) from error
 
 
 def _from_code(doing: str, error: boto.ClientError, codes: Mapping[str, Exception]) -> Exception:

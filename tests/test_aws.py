@@ -142,6 +142,13 @@ LOCAL = [
 ]
 
 
+def test_where_the_environment_leads_elsewhere_a_connection_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(Declined) as caught, translated("send"):
+        raise boto.EndpointConnectionError(endpoint_url="http://127.0.0.1:9/")
+    assert caught.value.hint == "AWS_ENDPOINT_URL is set: is what it names up, or do you want to unset it?"
+
+
 @pytest.mark.parametrize(("raised", "kind", "words", "remedy"), LOCAL, ids=[type(case[0]).__name__ for case in LOCAL])
 def test_what_goes_wrong_on_the_way_is_told_with_its_remedy(
     raised: Exception, kind: type[DeployError], words: str, remedy: str

@@ -216,9 +216,9 @@ WHY_NOT: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
     "it has no agent": (instance(i(1)), None, "no SSM agent has registered"),
     "it runs Windows": (instance(i(1)), agent(i(1), platform="Windows"), "it runs Windows"),
     "it runs Windows by the word of EC2": (instance(i(1)) | {"Platform": "windows"}, None, "it runs Windows"),
-    "its agent is lost": (instance(i(1)), agent(i(1), ping="ConnectionLost", minutes=7.9), "silent for 7 minutes"),
-    "its agent is inactive": (instance(i(1)), agent(i(1), ping="Inactive", minutes=90), "silent for 90 minutes"),
-    "its agent is said to be online": (instance(i(1)), agent(i(1), minutes=15), "silent for 15 minutes"),
+    "its agent is lost": (instance(i(1)), agent(i(1), ping="ConnectionLost", minutes=7.9), "silent for 7 min"),
+    "its agent is inactive": (instance(i(1)), agent(i(1), ping="Inactive", minutes=90), "silent for 90 min"),
+    "its agent is said to be online": (instance(i(1)), agent(i(1), minutes=15), "silent for 15 min"),
 }
 
 
@@ -246,7 +246,7 @@ def test_an_agent_that_was_heard_lately_is_reached(aws: StubbedAws, changes: dic
 
 # -- by SSM or by SSH
 
-SILENT = "its SSM agent has been silent for 90 minutes"
+SILENT = "its SSM agent has been silent for 90 min"
 NO_KEY = "there is no key for SSH to log in with"
 KEY = Choice(key=True)
 

@@ -77,7 +77,7 @@ def up(size: int | None) -> None:
 @sandbox.command("down")
 @shared.verbose
 def down() -> None:
-    """End it: its processes, its port and its folder go."""
+    """End it: its processes, its port and its folder go. Prints what makes a shell forget it."""
     from ssm_deployer.cli.sandbox import down
 
     down()

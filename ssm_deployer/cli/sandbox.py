@@ -6,6 +6,7 @@ import click
 
 from ssm_deployer.errors import UsageError
 from ssm_deployer.sandbox import launch
+from ssm_deployer.views.words import count
 
 
 def up(size: int | None) -> None:
@@ -15,7 +16,12 @@ def up(size: int | None) -> None:
 
 def down() -> None:
     """End it."""
-    click.echo("the sandbox is down" if launch.down() else "there was no sandbox")
+    account = launch.down()
+    if account is None:
+        click.echo("# there was no sandbox")
+        return
+    click.echo("# the sandbox is down; what makes a shell that used it forget it:")
+    click.echo(f"unset {' '.join(launch.exports(account))}")
 
 
 def status() -> None:
@@ -34,5 +40,7 @@ def _print(account: launch.Account) -> None:
     click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")  # of another account, they would go with these keys
     for name, value in launch.exports(account).items():
         click.echo(f"export {name}={shlex.quote(value)}")
-    click.echo(f"# {len(account.instances)} instances ({launch.isolation(account)}): {' '.join(account.instances)}")
+    click.echo(
+        f"# {count(len(account.instances), 'instance')} ({launch.isolation(account)}): {' '.join(account.instances)}"
+    )
     click.echo("# end it with: ssm-deploy sandbox down")

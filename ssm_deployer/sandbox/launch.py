@@ -87,8 +87,8 @@ def up(size: int | None = None, region: str = REGION) -> Account:
             return _keep(size or SIZE, region)
         if size not in (None, len(running.instances)):
             raise UsageError(
-                f"A sandbox of {len(running.instances)} instances runs already",
-                "End it first: ssm-deploy sandbox down",
+                f"a sandbox of another size runs already ({len(running.instances)})",
+                "end it first: ssm-deploy sandbox down",
             )
         return running
 
@@ -113,12 +113,12 @@ def _keep(size: int, region: str) -> Account:
     return account
 
 
-def down() -> bool:
-    """End the sandbox that was kept; False if there is none."""
+def down() -> Account | None:
+    """End the sandbox that was kept, and return what it was; None if there is none."""
     with _state_lock():
         account = _running()
         if account is None:
-            return False
+            return None
         with suppress(ProcessLookupError):
             os.kill(account.pid, signal.SIGTERM)
         if not _gone(END_SECONDS):
@@ -126,7 +126,7 @@ def down() -> bool:
                 os.kill(account.pid, signal.SIGKILL)
         remove(Path(account.folder))
         _state_file().unlink(missing_ok=True)
-        return True
+        return account
 
 
 def status() -> Account | None:
@@ -158,9 +158,9 @@ def exports(account: Account) -> Mapping[str, str]:
 
 def _check(size: int) -> None:
     if find_spec("moto") is None or find_spec("flask") is None:
-        raise UsageError("The sandbox is not installed", "pip install 'ssm-deploy[sandbox]'")
+        raise UsageError("the sandbox is not installed", "pip install 'ssm-deploy[sandbox]'")
     if not 1 <= size <= MAX_SIZE:
-        raise UsageError(f"A sandbox of {size} instances is not possible", f"Ask for 1 to {MAX_SIZE}")
+        raise UsageError(f"a sandbox cannot have {size} instances", f"ask for 1 to {MAX_SIZE}")
 
 
 def folder() -> Path:
@@ -229,7 +229,7 @@ def _answer(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> Ready:
     except msgspec.DecodeError:
         log.seek(0)
         reason = log.read().decode("utf-8", "replace").strip().rpartition("\n")[2] or "it gave no reason"
-        raise DeployError(f"The sandbox did not start: {reason}") from None
+        raise DeployError(f"the sandbox did not start: {reason}") from None
 
 
 def _account(order: Order, ready: Ready) -> Account:
@@ -278,8 +278,8 @@ def _state_lock() -> Iterator[None]:
             file = held.enter_context(path.open("w"))
         except OSError as error:
             raise UsageError(
-                f"The sandbox cannot be kept in {path.parent}: {error.strerror}",
-                "Set XDG_STATE_HOME to a directory that you can write to",
+                f"the sandbox cannot be kept in {path.parent}: {error.strerror}",
+                "set XDG_STATE_HOME to a directory that you can write to",
             ) from error
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

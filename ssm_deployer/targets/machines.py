@@ -131,7 +131,7 @@ def _why_not_ssm(agent: Mapping[str, Any], now: datetime) -> str:
         return "no SSM agent has registered (is it installed, and does the instance's role allow SSM?)"
     minutes = max(0, int((now - agent.get("LastPingDateTime", now)).total_seconds() // 60))
     if agent.get("PingStatus") != "Online" or minutes >= SILENT_MINUTES:
-        return f"its SSM agent has been silent for {minutes} minutes"
+        return f"its SSM agent has been silent for {minutes} min"
     return ""
 
 

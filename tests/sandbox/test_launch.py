@@ -127,13 +127,13 @@ def test_one_that_is_kept_is_found_again_and_ends_with_down(state: Path) -> None
     assert state.stat().st_mode & 0o777 == 0o600
     assert launch.status() == account
     assert launch.up() == account == launch.up(2)
-    with pytest.raises(UsageError, match="of 2 instances runs already"):
+    with pytest.raises(UsageError, match=r"another size runs already \(2\)"):
         launch.up(5)
     assert json.loads(state.read_text())["secret_key"] == account.secret_key
     assert account.secret_key not in Path(f"/proc/{account.pid}/cmdline").read_text()
     assert account.secret_key not in Path(f"/proc/{account.pid}/environ").read_text()
-    assert launch.down()
-    assert not launch.down()
+    assert launch.down() == account
+    assert launch.down() is None
     assert launch.status() is None
     assert_gone(account.pid, int(account.endpoint_url.rpartition(":")[2]), Path(account.folder), "sleep 4723")
 
