@@ -19,7 +19,6 @@ from ssm_deployer.targets.machines import HYBRID_BY_SSH
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-RUNNING = {"Name": "instance-state-name", "Values": ["running"]}
 
 
 def i(number: int) -> str:
@@ -153,28 +152,31 @@ def test_a_tag_that_nobody_has_is_remarked_and_the_others_are_found(aws: Stubbed
     assert resolution.notes == ("no machine has the tag Role=web,db in eu-west-1",)
 
 
-def test_all_is_every_running_instance_and_every_hybrid_node_with_an_agent(aws: StubbedAws) -> None:
-    aws.ec2([RUNNING], instance(i(1)), instance(i(2), Name="bare"))
+def test_all_is_every_instance_and_hybrid_node_with_an_agent_and_what_else_there_is_is_left_out(
+    aws: StubbedAws,
+) -> None:
+    aws.ec2([ALIVE], instance(i(1)), instance(i(2), Name="bare"), instance(i(4), "stopped"))
     aws.ssm([], agent(i(1)), then="more")
     aws.ssm([], agent(mi(3)), page="more")
     resolution = found(aws, "all")
     assert [target.id for target in resolution.targets] == [i(1), mi(3)]
-    assert [target.id for target in resolution.left_out] == [i(2)]
+    assert [target.id for target in resolution.left_out] == [i(2), i(4)]
     assert resolution.left_out[0].reason.startswith("no SSM agent has registered")
+    assert resolution.left_out[1].reason == "the instance is stopped"
 
 
-def test_all_does_not_mean_an_instance_that_has_just_stopped_though_ssm_calls_its_agent_online(aws: StubbedAws) -> None:
-    aws.ec2([RUNNING], instance(i(1)))
+def test_all_does_not_mean_an_instance_that_has_just_gone_though_ssm_calls_its_agent_online(aws: StubbedAws) -> None:
+    aws.ec2([ALIVE], instance(i(1)))
     aws.ssm([], agent(i(1)), agent(i(2)), agent(mi(3)))
-    aws.ec2(by_ids(i(2)), instance(i(2), "stopped"))
+    aws.ec2(by_ids(i(2)), instance(i(2), "terminated"))
     resolution = found(aws, "all")
     assert [target.id for target in resolution.targets] == [i(1), mi(3)]
-    assert [(target.id, target.reason) for target in resolution.left_out] == [(i(2), "the instance is stopped")]
+    assert [(target.id, target.reason) for target in resolution.left_out] == [(i(2), "the instance is terminated")]
 
 
 def test_what_is_named_besides_all_stays_a_target_though_it_is_not_reached(aws: StubbedAws) -> None:
     aws.ec2(by_ids(i(2)), instance(i(2), "stopped"))
-    aws.ec2([RUNNING], instance(i(1)))
+    aws.ec2([ALIVE], instance(i(1)))
     aws.ssm([], agent(i(1)))
     resolution = found(aws, "all", i(2))
     assert [target.id for target in resolution.targets] == [i(1), i(2)]
@@ -328,7 +330,7 @@ def test_with_ssh_alone_ssm_is_not_asked_and_openssh_may_know_of_a_key(aws: Stub
 
 
 def test_with_ssh_alone_all_is_every_running_instance_with_an_address(aws: StubbedAws) -> None:
-    aws.ec2([RUNNING], listening(i(1), **BOTH), listening(i(2)))
+    aws.ec2([ALIVE], listening(i(1), **BOTH), listening(i(2)))
     resolution = found(aws, "all", choice=BY_SSH)
     assert [target.id for target in resolution.targets] == [i(1)]
     assert [(target.id, target.reason) for target in resolution.left_out] == [(i(2), "it has no address")]
@@ -419,7 +421,7 @@ def test_a_hybrid_node_that_is_named_by_its_address_too_is_deployed_to_once(aws:
 
 
 def test_what_all_leaves_out_may_be_named_by_its_address(aws: StubbedAws) -> None:
-    aws.ec2([RUNNING], listening(i(1), **BOTH))
+    aws.ec2([ALIVE], listening(i(1), **BOTH))
     aws.ssm([])
     resolution = found(aws, "all", "ssh:10.0.0.1")
     assert [target.id for target in resolution.targets] == ["ssh:10.0.0.1"]
@@ -448,7 +450,7 @@ def test_the_filters_mean_to_ec2_what_we_mean() -> None:
     ec2.stop_instances(InstanceIds=[stopped])
     ec2.terminate_instances(InstanceIds=[gone])
     finder = Finder(aws)
-    assert set(dict(finder.running_instances())) == {*web, worker}
+    assert set(dict(finder.instances())) == {*web, worker, stopped}
     assert set(dict(finder.instances_by_tag(Selector("tag", ("web",), "Role")))) == {*web, stopped}
     assert set(dict(finder.instances_by_tag(Selector("tag", ("web", "worker"), "Role")))) == {*web, worker, stopped}
     assert not dict(finder.instances_by_tag(Selector("tag", ("none",), "Role")))

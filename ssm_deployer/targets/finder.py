@@ -11,6 +11,8 @@ EC2_FILTER_VALUES = 200  # https://docs.aws.amazon.com/AWSEC2/latest/APIReferenc
 SSM_FILTER_VALUES = (
     100  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstanceInformationStringFilter.html
 )
+# A terminated instance is there for about an hour, with its tags; meant are those that can still be meant.
+_ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
 
 
 class Finder:
@@ -33,20 +35,16 @@ class Finder:
 
     def instances_by_tag(self, selector: Selector) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What EC2 knows of the instances that a tag means now."""
-        # A terminated instance keeps its tags for about an hour; a tag means those that can still be meant.
-        alive = ["pending", "running", "stopping", "stopped"]
-        filters = [
-            {"Name": f"tag:{selector.key}", "Values": list(selector.values)},
-            {"Name": "instance-state-name", "Values": alive},
-        ]
-        for key, instance in self._instances(filters):
+        for key, instance in self._instances(
+            [{"Name": f"tag:{selector.key}", "Values": list(selector.values)}, _ALIVE]
+        ):
             # EC2 takes `*` and `?` of a value for wildcards; who names a value means that one.
             if any(tag["Key"] == selector.key and tag["Value"] in selector.values for tag in instance["Tags"]):
                 yield key, instance
 
-    def running_instances(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """What EC2 knows of every running instance."""
-        yield from self._instances([{"Name": "instance-state-name", "Values": ["running"]}])
+    def instances(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What EC2 knows of every instance, running or not."""
+        yield from self._instances([_ALIVE])
 
     def agents_by_id(self, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What SSM knows of these ids; those without an agent are left out."""

@@ -82,9 +82,9 @@ def _look(selectors: Sequence[Selector], finder: Finder, region: str) -> _Sight:
             agents |= hybrids
     named = instances.keys() | agents.keys()
     if ALL in selectors:
-        instances |= dict(finder.running_instances())
+        instances |= dict(finder.instances())
         agents |= dict(finder.agents())
-        # SSM goes on calling an agent Online for a while after its instance has stopped.
+        # SSM goes on calling an agent Online for a while after its instance is gone.
         instances |= dict(finder.instances_by_id(agents.keys() - instances.keys()))
     else:
         agents |= dict(finder.agents_by_id((named | _ids(selectors)) - agents.keys()))
