@@ -9,9 +9,12 @@ import pytest
 
 from ssm_deployer import config
 from ssm_deployer.bundle import Bundle
-from ssm_deployer.cli.upload_script import files_of
+from ssm_deployer.cli.upload_script import files_of, require_reachable
+from ssm_deployer.cli.wire import Place
 from ssm_deployer.config import file  # noqa: F401 - loaded before its folder cannot be read any more
-from ssm_deployer.errors import UsageError
+from ssm_deployer.errors import DeployError
+from ssm_deployer.model import Target
+from ssm_deployer.targets import Resolution
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def refusal(read: Any, *arguments: Any) -> str:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DeployError) as caught:
         read(*arguments)
     return f"{caught.value.message}\n{caught.value.hint}"
 
@@ -57,3 +60,23 @@ def test_a_name_for_files_that_leads_to_no_folder_is_not_passed_over(folder: Pat
     assert refusal(files_of, None) == "there is no folder files\nname another one with --files, or give --no-files"
     (folder / "missing").write_text("")
     assert refusal(files_of, None) == "files is not a folder\nname a folder with --files, or give --no-files"
+
+
+HERE = Place(settings=config.Settings(), regions=(), selectors=())
+LOST = tuple(Target(id=f"i-{number}", reason="it is stopped") for number in range(5))
+
+
+def test_what_nobody_is_meant_by_is_told_and_where_to_look() -> None:
+    found = Resolution(targets=(), left_out=LOST[:2], notes=("no machine has the tag Role=web in eu-west-1",))
+    told = "no target: no machine has the tag Role=web in eu-west-1; 2 machines left out of `all`"
+    look = "`ssm-deploy targets -t all` shows what there is; -t, --region and --profile choose"
+    assert refusal(require_reachable, found, HERE) == f"{told}\n{look}"
+    assert refusal(require_reachable, Resolution(targets=()), HERE).startswith("no target in ")
+    rehearsal = Place(settings=config.Settings(), regions=(), selectors=(), rehearsal="rehearsal in a sandbox")
+    assert "tag:Environment=sandbox" in refusal(require_reachable, found, rehearsal)
+
+
+def test_why_nobody_is_reached_is_told_of_the_first_three() -> None:
+    told = refusal(require_reachable, Resolution(targets=LOST), HERE).splitlines()[0]
+    assert told == "no target can be reached: i-0: it is stopped; i-1: it is stopped; i-2: it is stopped and 2 more"
+    require_reachable(Resolution(targets=(*LOST, Target(id="i-9", via="ssm"))), HERE)

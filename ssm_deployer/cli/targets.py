@@ -13,9 +13,8 @@ def targets(options: dict[str, Any]) -> None:
     with place(options, settings_from(options)) as here:
         resolution = here.resolve()
         screen = console()
+        if not resolution.targets and not resolution.left_out:
+            raise NoTargets(here.nobody(resolution), here.look)
         for note in resolution.notes:
             screen.print(f"note: {note}", style="yellow", markup=False)
-        if not resolution.targets and not resolution.left_out:
-            names = ", ".join(aws.region for aws in here.regions)  # hosts are targets, so there was a region to ask
-            raise NoTargets(f"no target in {names}", "choose another with --region or -t")
         screen.print(TargetsTable([*resolution.targets, *resolution.left_out]))

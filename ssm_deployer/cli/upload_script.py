@@ -40,7 +40,7 @@ def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, A
         plan = _plan(here, resolution, run_id, script, ways, content.bundle)
         if options["dry_run"]:
             _show(plan, options["output"])
-        _require_reachable(plan)
+        require_reachable(resolution, here)
         if options["dry_run"]:
             return 0
         if not here.selectors and not options["yes"]:
@@ -118,18 +118,19 @@ def _plan(here: Place, resolution: Resolution, run_id: str, script: Path, ways: 
     )
 
 
-def _require_reachable(plan: Plan) -> None:
-    if any(target.reachable for target in plan.targets):
+def require_reachable(found: Resolution, here: Place) -> None:
+    """Make sure that there is somebody to deploy to.
+
+    Raises:
+        NoTargets: there is nobody, or nobody who is reached.
+    """
+    if any(target.reachable for target in found.targets):
         return
-    if not plan.targets:
-        left_out = f"; {len(plan.left_out)} are not reached" if plan.left_out else ""
-        names = ", ".join(plan.regions)
-        raise NoTargets(
-            f"no target in {names}{left_out}", "`ssm-deploy targets` shows what there is; -t or --region choose"
-        )
-    reasons = "; ".join(f"{target.id}: {target.reason}" for target in plan.targets[:3])
-    more = f" and {len(plan.targets) - 3} more" if len(plan.targets) > 3 else ""  # noqa: PLR2004 - as many as shown
-    raise NoTargets(f"no target can be reached: {reasons}{more}", "`ssm-deploy targets` shows what there is")
+    if not found.targets:
+        raise NoTargets(here.nobody(found), here.look)
+    reasons = "; ".join(f"{target.id}: {target.reason}" for target in found.targets[:3])
+    more = f" and {len(found.targets) - 3} more" if len(found.targets) > 3 else ""  # noqa: PLR2004 - as many as shown
+    raise NoTargets(f"no target can be reached: {reasons}{more}", here.look)
 
 
 def _show(plan: Plan, output: str) -> None:

@@ -42,6 +42,20 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         profile = f" --profile {shlex.quote(self.settings.aws.profile)}" if self.settings.aws.profile else ""
         return f"aws{profile}"
 
+    @property
+    def look(self) -> str:
+        """How a user finds out who else could be meant."""
+        if self.rehearsal:
+            return "-t all, or -t tag:Environment=sandbox: the instances of a sandbox have that tag, and Name=sandbox-N"
+        return "`ssm-deploy targets -t all` shows what there is; -t, --region and --profile choose"
+
+    def nobody(self, found: Resolution) -> str:
+        """Why there is no target, in the user's words."""
+        left_out = [f"{count(len(found.left_out), 'machine')} left out of `all`"] if found.left_out else []
+        if found.notes or left_out:
+            return f"no target: {'; '.join([*found.notes, *left_out])}"
+        return f"no target in {', '.join(aws.region for aws in self.regions)}"  # hosts are targets, so one was asked
+
     def resolve(self) -> Resolution:
         """Find the targets, and the way to each.
 
