@@ -82,6 +82,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         run_id: names the run everywhere: in the staging prefix, in the command's Comment, on the targets.
         regions: of the targets.
         script: the script's file name, to show.
+        argument_count: how many it gets; they may be secret, and are part of no event.
+        variable_count: how many are set for it, likewise.
+        run_as: the user that it runs as, empty for the one that each backend comes as.
+        timeout: how many seconds it may run.
         targets: whom the run is for, reachable or not.
         left_out: machines that `all` does not stand for, each with the reason.
         files: the folder that goes along, empty if none does.
@@ -96,6 +100,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     regions: tuple[str, ...]
     script: str
+    argument_count: int = 0
+    variable_count: int = 0
+    run_as: str = ""
+    timeout: int = 0
     targets: tuple[Target, ...]
     left_out: tuple[Target, ...] = ()
     files: str = ""

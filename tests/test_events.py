@@ -186,7 +186,8 @@ def test_no_status_but_succeeded_is_a_success(status: Status) -> None:
 
 WHOLE_PLAN = Plan(
     run_id=RUN_ID, regions=("eu-west-1",), script="ü s.sh", files="files", file_count=2, file_bytes=3, wave=2,
-    max_failures=0, notes=("n",), left_out=(Target(id="i-3", state="stopped", reason="no agent"),),
+    max_failures=0, argument_count=1, variable_count=2, run_as="u", timeout=300, notes=("n",),
+    left_out=(Target(id="i-3", state="stopped", reason="no agent"),),
     targets=(Target(id="i-1", name="näme\n", state="running", platform="Debian", via="ssm"),),
 )  # fmt: skip
 EXAMPLES: list[Event] = [

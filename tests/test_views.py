@@ -453,11 +453,16 @@ def test_the_plan_tells_everything_that_will_happen() -> None:
         make_plan("i-1", unreachable={"i-2": "stopped"}),
         files="files", file_count=1, file_bytes=4100, notes=("careful",),
         left_out=(Target(id="i-3", reason="no agent"),), staging="s3://bucket/folder/",
+        argument_count=2, variable_count=1, timeout=300, run_as="deploy", wave=10, max_failures=0,
     )  # fmt: skip
     text = shown(plan_view(plan))
     for part in (
-        "script: s.sh", "files: files (1 entry, 4.1 kB)", "staging: s3://bucket/folder/ (emptied when the run ends)",
+        "script: s.sh, with 2 arguments and 1 variable, as deploy, for at most 5 min 0 s",
+        "waves: 10 targets at a time, and no further one after more than 0 failures",
+        "files: files (1 entry, 4.1 kB)", "staging: s3://bucket/folder/ (emptied when the run ends)",
         "note: careful", "targets: 1 of 2 targets can be reached", "left out of `all`:", "not reached: no agent",
     ):  # fmt: skip
         assert part in text
-    assert "files: none" in shown(plan_view(make_plan("i-1")))
+    plain = shown(plan_view(make_plan("i-1"))).splitlines()
+    assert plain[1:3] == ["script: s.sh", "files: none"]
+    assert "waves: 1 target at a time" in shown(plan_view(replace(plan, wave=1, max_failures=None))).splitlines()

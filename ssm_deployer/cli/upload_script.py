@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ssm_deployer import __version__, payload
 from ssm_deployer.backends.content import Content
@@ -24,20 +25,31 @@ from ssm_deployer.targets import Resolution
 DEFAULT_FILES = Path("files")
 
 
+class _Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user wants to be run, and of what must not be shown the number."""
+
+    script: Path
+    content: Content
+    arguments: int
+    variables: int
+
+
 def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> int:
     """Plan, show or ask, and deploy; returns the exit code."""
     settings = settings_from(options)
+    environment = _environment(options["environment"])
     content = Content(
         script=read_script(script),
-        inputs=payload.inputs(arguments, _environment(options["environment"])),
+        inputs=payload.inputs(arguments, environment),
         bundle=_bundle(options["files"], no_files=options["no_files"]),
     )
+    given = _Given(script=script, content=content, arguments=len(arguments), variables=len(environment))
     _check_waves(settings)
     with place(options, settings) as here:
         resolution = here.resolve()
         run_id = new_run_id()
         ways = ways_to(resolution.targets, here, run_id, content)
-        plan = _plan(here, resolution, run_id, script, ways, content.bundle)
+        plan = _plan(here, resolution, run_id, ways, given)
         if options["dry_run"]:
             _show(plan, options["output"])
         require_reachable(resolution, here)
@@ -99,13 +111,17 @@ def _check_waves(settings: Settings) -> None:
         )
 
 
-def _plan(here: Place, resolution: Resolution, run_id: str, script: Path, ways: Ways, bundle: Bundle | None) -> Plan:
+def _plan(here: Place, resolution: Resolution, run_id: str, ways: Ways, given: _Given) -> Plan:
     rehearsal = (here.rehearsal,) if here.rehearsal else ()
-    execution = here.settings.execution
+    execution, bundle = here.settings.execution, given.content.bundle
     return Plan(
         run_id=run_id,
         regions=tuple(aws.region for aws in here.regions),
-        script=shown(os.fsencode(script)),
+        script=shown(os.fsencode(given.script)),
+        argument_count=given.arguments,
+        variable_count=given.variables,
+        run_as=execution.run_as,
+        timeout=int(here.settings.timeouts.script),  # what is written as JSON is plain
         targets=resolution.targets,
         left_out=resolution.left_out,
         files=shown(os.fsencode(bundle.folder)) if bundle else "",
@@ -113,7 +129,7 @@ def _plan(here: Place, resolution: Resolution, run_id: str, script: Path, ways: 
         file_bytes=bundle.unpacked_size if bundle else 0,
         staging=ways.staging,
         notes=(*rehearsal, *resolution.notes, *(bundle.notes if bundle else ())),
-        wave=int(execution.wave),  # what is written as JSON is plain
+        wave=int(execution.wave),
         max_failures=None if execution.max_failures is None else int(execution.max_failures),
     )
 

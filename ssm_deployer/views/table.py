@@ -1,6 +1,6 @@
 """The table of a plan: who is meant, how each is reached, and what will be done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ssm_deployer.model import Plan, Target
 from ssm_deployer.selector import Host
-from ssm_deployer.views.words import count, one_line, run_line, size
+from ssm_deployer.views.words import count, duration, one_line, run_line, size
 
 UNBOUNDED = 10_000
 
@@ -72,11 +72,13 @@ def plan_view(plan: Plan) -> RenderableType:
     """What `--dry-run` shows."""
     parts: list[RenderableType] = [
         Text(run_line(plan), style="bold"),
-        Text(f"script: {one_line(plan.script)}"),
+        Text(f"script: {', '.join(_script(plan))}"),
         Text(f"files: {files_line(plan)}"),
     ]
     if plan.staging:
         parts.append(Text(f"staging: {plan.staging} (emptied when the run ends)"))
+    if plan.wave:
+        parts.append(Text(f"waves: {', '.join(_waves(plan))}"))
     parts += [Text(f"note: {one_line(note)}", style="yellow") for note in plan.notes]
     reachable = sum(target.reachable for target in plan.targets)
     parts += [Text(f"targets: {reachable} of {count(len(plan.targets), 'target')} can be reached"), Text()]
@@ -84,6 +86,23 @@ def plan_view(plan: Plan) -> RenderableType:
     if plan.left_out:
         parts += [Text(), Text("left out of `all`:"), TargetsTable(plan.left_out)]
     return Group(*parts)
+
+
+def _script(plan: Plan) -> Iterator[str]:
+    yield one_line(plan.script)
+    given = {"argument": plan.argument_count, "variable": plan.variable_count}
+    if any(given.values()):
+        yield f"with {' and '.join(count(number, noun) for noun, number in given.items() if number)}"
+    if plan.run_as:
+        yield f"as {one_line(plan.run_as)}"
+    if plan.timeout:
+        yield f"for at most {duration(plan.timeout)}"
+
+
+def _waves(plan: Plan) -> Iterator[str]:
+    yield f"{count(plan.wave, 'target')} at a time"
+    if plan.max_failures is not None:
+        yield f"and no further one after more than {count(plan.max_failures, 'failure')}"
 
 
 def files_line(plan: Plan) -> str:
