@@ -1,5 +1,6 @@
 """`ssm-deploy init`: a commented config.yaml."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -15,10 +16,22 @@ def init(path: Path) -> None:
         UsageError: the file is there already, or cannot be written.
     """
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
+        _write(path)
     except FileExistsError as error:
         raise UsageError(f"{path} is there already", "move it away, or name another file") from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", "name another file") from error
-    click.echo(f"wrote {path}; set staging.bucket in it, then: ssm-deploy upload-script SCRIPT --dry-run")
+    named = "" if path == Path("config.yaml") else f" --config {shlex.quote(str(path))}"
+    click.echo(
+        f"wrote {path}; set staging.bucket and aws.region in it, then: ssm-deploy upload-script SCRIPT --dry-run{named}"
+    )
+
+
+def _write(path: Path) -> None:
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.write(TEMPLATE)
+    except OSError:
+        path.unlink()  # half of it would only be in the way of the next one
+        raise
