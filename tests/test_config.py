@@ -212,7 +212,7 @@ def test_a_key_that_is_a_flag_beats_an_ephemeral_one_of_the_file(file: Path) -> 
 
 
 def test_a_flag_does_not_hide_a_section_of_the_wrong_type(file: Path) -> None:
-    assert "line 1: `staging`: expected `object`" in complaint(file, "staging: my-bucket\n", bucket="other")
+    assert "line 1: `staging`: expected keys with values" in complaint(file, "staging: my-bucket\n", bucket="other")
 
 
 def test_a_flag_fills_a_section_that_stands_there_empty(file: Path) -> None:
@@ -224,15 +224,21 @@ def test_a_flag_fills_a_section_that_stands_there_empty(file: Path) -> None:
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "an unknown section": ("aws: {}\nagw: 1\n", "config.yaml line 2: `agw` is no setting\nknown there: aws, regions"),
     "an unknown key": ("staging:\n  buckt: x\n", "line 2: `staging.buckt` is no setting\nknown there: bucket, prefix"),
-    "a number for a name": ("staging:\n  bucket: 12\n", "line 2: `staging.bucket`: expected `str`, got `int`"),
-    "a date for a name": ("staging:\n  bucket: 2026-01-01\n", "line 2: `staging.bucket`: expected `str`, got `date`"),
-    "nothing for a name": ("staging:\n  bucket:\n", "line 2: `staging.bucket`: expected `str`, got `null`"),
-    "a word that is none of two": ("staging:\n\n  delivery: post\n", "line 3: `staging.delivery`: invalid enum value"),
-    "a text for a list": ("targets: i-1\n", "line 1: `targets`: expected `array`, got `str`"),
+    "a number for a name": ("staging:\n  bucket: 12\n", "line 2: `staging.bucket`: expected text, got a whole number"),
+    "a date for a name": ("staging:\n  bucket: 2026-01-01\n", "line 2: `staging.bucket`: expected text, got a date"),
+    "nothing for a name": ("staging:\n  bucket:\n", "line 2: `staging.bucket`: expected text, got nothing"),
+    "a word that is none of two": (
+        "staging:\n\n  delivery: post\n",
+        "line 3: `staging.delivery`: 'post' is none of presigned, role",
+    ),
+    "a text for a list": ("targets: i-1\n", "line 1: `targets`: expected a list, got text"),
     "a number in a list": ("targets:\n  - all\n  - 5\n", "line 3: `targets[1]`: expected text such as tag:Role=web"),
-    "a list for a section": ("aws:\n  - a\n", "line 1: `aws`: expected `object`, got `array`"),
+    "a list for a section": ("aws:\n  - a\n", "line 1: `aws`: expected keys with values, got a list"),
     "no target": ("targets:\n  - all\n  - web-1\n", "line 3: `targets[1]`: `web-1` names no target"),
-    "a number for a region": ("regions: [1]\n", "line 1: `regions[0]`: expected `str | object`"),
+    "a number for a region": (
+        "regions: [1]\n",
+        "`regions[0]`: expected text or keys with values, got a whole",
+    ),
     "an unknown section with nothing in it": ("target:\n# - all\n", "line 1: `target` is no setting"),
     "a prefix that leads elsewhere": ("staging: {prefix: a/../b}\n", "`staging.prefix`: 'a/../b' has `.` or `..`"),
     "no time span": ("timeouts:\n  script: soon\n", "line 2: `timeouts.script`: 'soon' is no time span"),
@@ -245,15 +251,18 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "port 0": ("ssh: {port: 0}\n", "`ssh.port`: 0 is not between 1 and 65535"),
     "a word for a port": ("ssh: {port: ssh}\n", "`ssh.port`: 'ssh' is no whole number"),
     "yes for a port": ("ssh: {port: yes}\n", "`ssh.port`: true is no whole number"),
-    "a list for a port": ("ssh: {port: [22]}\n", "`ssh.port`: expected a whole number, got list"),
-    "a fraction of a wave": ("execution: {wave: 1.5}\n", "`execution.wave`: expected a whole number, got float"),
+    "a list for a port": ("ssh: {port: [22]}\n", "`ssh.port`: expected a whole number, got a list"),
+    "a fraction of a wave": ("execution: {wave: 1.5}\n", "`execution.wave`: expected a whole number, got a fraction"),
     "fewer failures than none": ("execution: {max_failures: -1}\n", "-1 is not between 0 and 1000000"),
     "too many connections": ("ssh: {connections: 1001}\n", "`ssh.connections`: 1001 is not between 1 and 1000"),
-    "a backend of another kind": ("execution: {backend: rsh}\n", "`execution.backend`: invalid enum value 'rsh'"),
-    "no address": ("ssh: {address: any}\n", "`ssh.address`: invalid enum value 'any'"),
-    "host keys that go unchecked": ("ssh: {host_keys: no}\n", "`ssh.host_keys`: expected `str`, got `bool`"),
+    "a backend of another kind": (
+        "execution: {backend: rsh}\n",
+        "`execution.backend`: 'rsh' is none of auto, ssm,",
+    ),
+    "no address": ("ssh: {address: any}\n", "`ssh.address`: 'any' is none of public, private"),
+    "host keys that go unchecked": ("ssh: {host_keys: no}\n", "`ssh.host_keys`: expected text, got yes or no"),
     "a jump over no host": ("ssh: {jump: 'a,-b'}\n", "`ssh.jump`: '-b' names no host"),
-    "a word for a yes": ("ssh: {sudo: sometimes}\n", "`ssh.sudo`: expected `bool`, got `str`"),
+    "a word for a yes": ("ssh: {sudo: sometimes}\n", "`ssh.sudo`: expected yes or no, got text"),
     "an unknown key of ssh": ("ssh:\n  prt: 1\n", "line 2: `ssh.prt` is no setting\nknown there: port, options"),
     "an option for an option": ("ssh:\n  options:\n  - A=b\n  - -v\n", "line 4: `ssh.options[1]`: '-v' is no option"),
     "no file for a target": ("targets: ['file:']\n", "line 1: `targets[0]`: `file:` names no target"),
@@ -274,8 +283,10 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "an alias of itself": ("regions: &a [*a]\n", "cannot read config.yaml"),
     "nesting without end": ("[" * 600, "cannot read config.yaml"),
     "a control character": ("aws: {region: \x07}\n", "cannot read config.yaml"),
-    "another encoding": ("aws: {region: ü}".encode("latin-1"), "cannot read config.yaml"),
-    "bytes": (b"\xff\xfe\x00", "cannot read config.yaml"),
+    "another encoding": ("aws: {region: ü}".encode("latin-1"), "config.yaml: it is no text in UTF-8\nsave it as"),
+    "bytes": (b"\xff\xfe\x00", "cannot read config.yaml: it is no text in UTF-8"),
+    "nothing for a time span": ("timeouts: {script: }\n", "expected a time span such as 90s, 5m or 2h, got nothing"),
+    "a user of two words": ("execution: {run_as: no such}\n", "`execution.run_as`: 'no such' is no name of a user"),
 }
 
 
@@ -283,6 +294,14 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
 def test_a_mistake_in_the_file_is_told_with_its_place_and_a_remedy(file: Path, case: str) -> None:
     text, words = MISTAKES[case]
     assert words in complaint(file, text)
+
+
+def test_the_remedy_for_a_mistake_leads_somewhere(file: Path) -> None:
+    example = "\n`ssm-deploy init example.yaml` writes an example"
+    for text in ("aws: 1\n", "hello\n", "aws: *x\n"):
+        assert complaint(file, text).endswith(example)
+    assert complaint(file, "", {"SSM_DEPLOY_SSH_PORT": "x"}).endswith(example)
+    assert complaint(file, "", wave="x").endswith("\n`ssm-deploy help upload-script` describes it")
 
 
 def test_a_mistake_in_the_environment_names_the_variable() -> None:

@@ -48,6 +48,13 @@ def test_hosts_of_the_file_are_meant_when_nobody_is_named(folder: Path) -> None:
     assert [(target.id, target.user) for target in resolved().targets] == [("ssh:web2", "me"), ("ssh:you@web1", "you")]
 
 
+def test_a_variable_that_is_empty_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSM_DEPLOY_CONFIG", "")
+    assert resolved("ssh:web1").targets
+    monkeypatch.setenv("SSM_DEPLOY_CONFIG", "missing.yaml")
+    assert refusal("ssh:web1").startswith("cannot read missing.yaml")
+
+
 def test_flags_say_how_hosts_are_reached() -> None:
     [target] = resolved("ssh:web1", ssh_user="me", ssh_port="2222").targets
     assert (target.user, target.port, target.address) == ("me", 2222, "web1")

@@ -120,8 +120,8 @@ def _plan(here: Place, resolution: Resolution, run_id: str, ways: Ways, given: _
         script=shown(os.fsencode(given.script)),
         argument_count=given.arguments,
         variable_count=given.variables,
-        run_as=execution.run_as,
-        timeout=int(here.settings.timeouts.script),  # what is written as JSON is plain
+        run_as=str(execution.run_as),  # what is written as JSON is plain
+        timeout=int(here.settings.timeouts.script),
         targets=resolution.targets,
         left_out=resolution.left_out,
         files=shown(os.fsencode(bundle.folder)) if bundle else "",

@@ -83,9 +83,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings_from(options: Mapping[str, Any]) -> Settings:
     """Put together file, environment and the flags that were given."""
-    path = options["config"] or (Path(os.environ["SSM_DEPLOY_CONFIG"]) if "SSM_DEPLOY_CONFIG" in os.environ else None)
+    named = options["config"] or os.environ.get("SSM_DEPLOY_CONFIG")
     flags = {flag: options.get(flag.removeprefix("--").replace("-", "_")) for flag in config.FLAGS}
-    return config.load(path, os.environ, flags)
+    return config.load(Path(named) if named else None, os.environ, flags)
 
 
 @contextmanager

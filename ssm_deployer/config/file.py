@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ssm_deployer.config.settings import Settings
+from ssm_deployer.config.template import EXAMPLE
 from ssm_deployer.errors import UsageError
 
 _KEY_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}
@@ -21,14 +22,16 @@ def read(chosen: Path) -> tuple[dict[str, Any], dict[str, str]]:
         tree = yaml.SafeLoader("").construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{chosen}{line}: no valid YAML: {error.problem}", "`ssm-deploy init` writes one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{chosen}{line}: no valid YAML: {error.problem}", EXAMPLE) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read {chosen}: it is no text in UTF-8", "save it as UTF-8") from error
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise UsageError(f"cannot read {chosen}: {reason}", "give another with --config") from error
     if tree is None:
         return {}, {}
     if not isinstance(tree, dict):
-        raise UsageError(f"{chosen} line 1: expected keys such as `aws:`", "`ssm-deploy init` writes an example")
+        raise UsageError(f"{chosen} line 1: expected keys such as `aws:`", EXAMPLE)
     # A section that is there but empty (`aws:` with all its keys commented out) is a section with its defaults.
     empty = {key for key in Settings.__struct_fields__ if key in tree and tree[key] is None}
     return {key: value for key, value in tree.items() if key not in empty}, places

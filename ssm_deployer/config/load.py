@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from ssm_deployer.config.settings import Settings
+from ssm_deployer.config.template import EXAMPLE
 from ssm_deployer.config.values import Number, Seconds
 from ssm_deployer.errors import UsageError
 
@@ -25,6 +26,11 @@ ENVIRONMENT = {
 }
 _WORDS: Mapping[str, bool] = {
     "1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False
+}  # fmt: skip
+_KINDS = {
+    **dict.fromkeys(("array", "list"), "a list"), **dict.fromkeys(("object", "dict"), "keys with values"),
+    **dict.fromkeys(("null", "NoneType"), "nothing"), "str": "text", "int": "a whole number", "float": "a fraction",
+    "bool": "yes or no",
 }  # fmt: skip
 
 # The flags that set a key of the file, too.
@@ -105,7 +111,7 @@ def _decode(kind: Any, value: object) -> object:  # noqa: ANN401 - one of those 
         return kind.parse(value)
     if issubclass(kind, Number | Seconds) and isinstance(value, int):
         return kind.parse(value)
-    raise ValueError(f"Expected {kind.wanted}, got {type(value).__name__}")
+    raise ValueError(f"Expected {kind.wanted}, got `{type(value).__name__}`")
 
 
 def _typed(key: str, value: object) -> object:
@@ -139,8 +145,24 @@ def _explain(message: str, origins: Mapping[str, str]) -> tuple[str, str]:
         where = origins.get(key, "the settings")
         return f"{where}: `{key}` is no setting", f"known there: {', '.join(_fields(section))}"
     where = origins.get(key) or origins.get(key.partition("[")[0], "the settings")
-    hint = "`ssm-deploy help upload-script` has examples" if where in FLAGS else "`ssm-deploy init` writes an example"
-    return f"{where}: `{key}`: {problem[:1].lower()}{problem[1:]}", hint
+    hint = "`ssm-deploy help upload-script` describes it" if where in FLAGS else EXAMPLE
+    return f"{where}: `{key}`: {_in_words(problem, key)}", hint
+
+
+def _in_words(problem: str, key: str) -> str:
+    other = re.fullmatch(r"Invalid enum value (.*)", problem, re.DOTALL)
+    if other:
+        section, _, field = key.partition(".")
+        choices = get_args(get_type_hints(type(getattr(Settings(), section)))[field])
+        return f"{other[1]} is none of {', '.join(filter(None, choices))}"
+    if problem.startswith("Expected "):
+        problem = re.sub(r"`([\w |]+)`", lambda kinds: " or ".join(map(_kind, kinds[1].split(" | "))), problem)
+    return f"{problem[:1].lower()}{problem[1:]}"
+
+
+def _kind(name: str) -> str:
+    """A type of YAML's, JSON's or Python's in the user's words."""
+    return _KINDS.get(name, f"a {name}")
 
 
 def _fields(section: str) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Timeouts(_Section, frozen=True):
 class Execution(_Section, frozen=True):
     """How the targets are reached, and how the script runs on them."""
 
-    run_as: str = ""
+    run_as: UserName = UserName()
     grace: Seconds = Seconds(10)
     backend: Literal["auto", "ssm", "ssh"] = "auto"
     wave: Number = Number()

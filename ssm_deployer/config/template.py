@@ -1,5 +1,6 @@
 """The `config.yaml` that `ssm-deploy init` writes."""
 
+EXAMPLE = "`ssm-deploy init example.yaml` writes an example"
 TEMPLATE = """\
 # ssm-deploy: settings. Every key may be left out; what stands here commented is its default.
 # A flag beats the environment (SSM_DEPLOY_STAGING_BUCKET, AWS_REGION, …), which beats this file.

@@ -20,7 +20,7 @@ def check_script(content: bytes) -> None:
         UsageError: empty, not a script, or with Windows line endings.
     """
     if not content.strip():
-        raise UsageError("the script is empty")
+        raise UsageError("the script is empty", "write into it what the targets are to run, or name another file")
     if content.startswith(b"\x7fELF"):
         return
     if content.startswith(b"\xef\xbb\xbf#!"):
