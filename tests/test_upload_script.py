@@ -1,18 +1,23 @@
 """What `upload-script` reads before it looks for a target."""
 
+import io
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from fakes import make_plan
 
 from ssm_deployer import config
 from ssm_deployer.bundle import Bundle
-from ssm_deployer.cli.upload_script import files_of, require_reachable
+from ssm_deployer.cli.upload_script import ask, files_of, require_reachable
 from ssm_deployer.cli.wire import Place
 from ssm_deployer.config import file  # noqa: F401 - loaded before its folder cannot be read any more
-from ssm_deployer.errors import DeployError
+from ssm_deployer.errors import DeployError, Interrupted
 from ssm_deployer.model import Target
 from ssm_deployer.targets import Resolution
 
@@ -60,6 +65,35 @@ def test_a_name_for_files_that_leads_to_no_folder_is_not_passed_over(folder: Pat
     assert refusal(files_of, None) == "there is no folder files\nname another one with --files, or give --no-files"
     (folder / "missing").write_text("")
     assert refusal(files_of, None) == "files is not a folder\nname a folder with --files, or give --no-files"
+
+
+class Terminal(io.StringIO):
+    """Somebody who types this, and then Ctrl-D."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def asked(typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    with suppress(Interrupted, click.Abort):
+        ask(make_plan("i-1", "i-2"))
+    return capsys.readouterr().err.splitlines(keepends=True)
+
+
+def test_before_all_is_deployed_to_the_user_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked("y\n", monkeypatch, capsys)[-1] == "Run s.sh on these 2 targets? [y/N]: "
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    with pytest.raises(Interrupted, match="not started"):
+        ask(make_plan("i-1"))
+
+
+def test_what_comes_after_an_interrupted_question_begins_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked("", monkeypatch, capsys)[-1].endswith("[y/N]: \n")
 
 
 HERE = Place(settings=config.Settings(), regions=(), selectors=())

@@ -21,6 +21,7 @@ from ssm_deployer.errors import Interrupted, NoTargets, UsageError
 from ssm_deployer.events import RunStarted, to_json
 from ssm_deployer.model import Plan
 from ssm_deployer.targets import Resolution
+from ssm_deployer.views.words import count
 
 DEFAULT_FILES = Path("files")
 
@@ -56,7 +57,7 @@ def upload_script(script: Path, arguments: tuple[str, ...], options: dict[str, A
         if options["dry_run"]:
             return 0
         if not here.selectors and not options["yes"]:
-            _ask(plan)
+            ask(plan)
         return drive(plan, ways.backends, options["output"], here.aws_command)
 
 
@@ -162,10 +163,20 @@ def _draw(plan: Plan, *, stderr: bool = False) -> None:
     console(stderr=stderr).print(plan_view(plan))
 
 
-def _ask(plan: Plan) -> None:
-    """Show whom `all` means before anything happens to them."""
+def ask(plan: Plan) -> None:
+    """Show whom `all` means before anything happens to them, and go on only if the user says so.
+
+    Raises:
+        UsageError: there is no terminal to ask.
+        Interrupted: the answer is no.
+    """
     _draw(plan, stderr=True)
     if not sys.stdin.isatty():
         raise UsageError("no target is named, and there is no terminal to ask", "give --yes, or name targets with -t")
-    if not click.confirm(f"\nRun {plan.script} on these {len(plan.targets)}?", err=True):
+    try:
+        agreed = click.confirm(f"\nRun {plan.script} on these {count(len(plan.targets), 'target')}?", err=True)
+    except click.Abort:
+        click.echo(err=True)  # what is told of it begins a line
+        raise
+    if not agreed:
         raise Interrupted("not started")
