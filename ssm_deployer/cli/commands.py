@@ -64,7 +64,7 @@ def sandbox() -> None:
     """Keep an AWS account of your own on this machine, to rehearse in with any AWS client."""
 
 
-@sandbox.command("up")
+@sandbox.command("up", short_help="Start it, and print what makes a shell use it.")
 @click.option("--size", type=click.IntRange(1, 1000), metavar="N", help=f"Instances. [default: {shared.SANDBOX_SIZE}]")
 @shared.verbose
 def up(size: int | None) -> None:
@@ -74,7 +74,7 @@ def up(size: int | None) -> None:
     up(size)
 
 
-@sandbox.command("down")
+@sandbox.command("down", short_help="End it, and print what makes a shell forget it.")
 @shared.verbose
 def down() -> None:
     """End it: its processes, its port and its folder go. Prints what makes a shell forget it."""
@@ -83,7 +83,7 @@ def down() -> None:
     down()
 
 
-@sandbox.command("status")
+@sandbox.command("status", short_help="Say whether one runs.")
 @shared.verbose
 def status() -> None:
     """Say whether one runs, and print the lines that make a shell use it."""
