@@ -395,7 +395,10 @@ def test_the_sum_counts_every_status_once_and_is_green_only_if_all_succeeded() -
 
 def test_notes_and_leftovers_stand_before_the_sum() -> None:
     more: list[Event] = [Noted(time=6.0, message="careful"), Cleaned(time=7.0, leftovers=("s3://b/k: denied",))]
-    assert lines_of(run_of(succeeded("i-1"), more=more))[-3:-1] == ["note: careful", "left behind: s3://b/k: denied"]
+    assert lines_of(run_of(succeeded("i-1"), more=more))[-3:-1] == [
+        "noted on the way: careful",
+        "left behind: s3://b/k: denied",
+    ]
 
 
 def test_a_large_fleet_is_reported_by_looking_up_only_the_names_that_are_shown() -> None:
@@ -426,6 +429,15 @@ def test_the_table_tells_how_each_target_is_reached_or_why_not() -> None:
     assert head == ["target", "name", "state", "platform", "reached", "by"]
     assert first == ["i-1", "web", "running", "Debian", "13", "ssm"]
     assert second == ["i-2", "stopped", "not", "reached:", "the", "instance", "is", "stopped"]
+
+
+def test_regions_are_a_column_where_they_tell_targets_apart() -> None:
+    def head(*regions: str) -> str:
+        table = TargetsTable([Target(id=f"i-{region}", region=region, via="ssm") for region in regions])
+        return shown(table).splitlines()[0]
+
+    assert "region" in head("eu-west-1", "us-east-1")
+    assert "region" not in head("eu-west-1", "")  # one that is nowhere is in no other region
 
 
 def test_the_table_tells_whom_ssh_logs_in_as_where_and_why_it_is_not_ssm() -> None:

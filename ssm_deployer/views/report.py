@@ -24,7 +24,7 @@ def report(run: Run) -> Iterator[Text]:
     for group in groups:
         yield from _group_lines(run, group)
     for note in run.notes:  # those of the plan were told when it began
-        yield Text(f"note: {one_line(note)}", style="yellow")
+        yield Text(f"noted on the way: {one_line(note)}", style="yellow")
     for leftover in run.leftovers:
         yield Text(f"left behind: {one_line(leftover)}", style="red")
     yield _summary(run)

@@ -23,7 +23,7 @@ class TargetsTable:
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets
         # The region is worth a column where it tells targets apart.
-        several = len({target.region for target in targets}) > 1
+        several = len({target.region for target in targets} - {""}) > 1
         self._facts = ("name", *(["region"] if several else []), "state", "platform")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
