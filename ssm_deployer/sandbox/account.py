@@ -118,9 +118,11 @@ class Account:
             block_device_mappings=[],
             is_instance_type_default=False,
         )
-        for number, instance in enumerate(reservation.instances, 1):
-            ec2.create_tags([instance.id], {"Name": f"sandbox-{number}"})
-        return bucket, tuple(instance.id for instance in reservation.instances)
+        # Ids are random; named in their order, instances are shown in the order of their names, too.
+        ids = tuple(sorted(instance.id for instance in reservation.instances))
+        for number, key in enumerate(ids, 1):
+            ec2.create_tags([key], {"Name": f"sandbox-{number}"})
+        return bucket, ids
 
     def managed(self, region: str, faults: Mapping[str, InstanceFaults]) -> dict[str, ManagedInstance]:
         """Return the region's instances as they are now, by id. Raises KeyError for no region of AWS."""

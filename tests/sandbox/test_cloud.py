@@ -91,6 +91,13 @@ def test_discovery_filters_and_pages(client: Client, account: Account) -> None:
     assert [each["InstanceId"] for each in chosen["InstanceInformationList"]] == [account.instances[0]]
 
 
+def test_instances_are_named_in_the_order_of_their_ids(client: Client, account: Account) -> None:
+    tags = client("ec2").describe_tags(Filters=[{"Name": "key", "Values": ["Name"]}])["Tags"]
+    assert [(each["ResourceId"], each["Value"]) for each in sorted(tags, key=lambda each: str(each["ResourceId"]))] == [
+        (key, f"sandbox-{number}") for number, key in enumerate(account.instances, 1)
+    ]
+
+
 def test_stop_kills_what_runs_and_the_agent_tells_once_it_is_back(client: Client, account: Account) -> None:
     ssm, ec2, instance = client("ssm"), client("ec2"), account.instances[0]
     command = send(ssm, instance, script="sleep 4731")
