@@ -52,8 +52,8 @@ def test_a_reader_that_has_gone_is_told_nothing(unbuffered: str, tmp_path: Path)
     assert (ended.stderr, ended.returncode) == ("", 1)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_is_no_error(closed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("closed", "told"), [(">&-", False), ("2>&-", True), ("<&-", True), ("<&- >&- 2>&-", False)])
+def test_a_closed_stream_is_no_error(closed: str, told: bool, tmp_path: Path) -> None:
     (tmp_path / "s.sh").write_text("true\n")
     # Nobody listens there, so the run comes to its end at once, with its one target unreached.
     command = f"exec {sys.executable} -m ssm_deployer upload-script s.sh -t ssh:127.0.0.1:1 --no-files {closed}"
@@ -63,4 +63,4 @@ def test_a_closed_stream_is_no_error(closed: str, tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "error" not in ended.stderr
-    assert (">&-" in closed and closed[0] != "2") or "1 unreached of 1 target" in ended.stdout
+    assert ("1 unreached of 1 target" in ended.stdout) is told
