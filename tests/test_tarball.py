@@ -32,6 +32,11 @@ def test_members_come_out_as_they_went_in(tmp_path: Path, size: int) -> None:
     assert members(tmp_path / "content") == {"script": content, "bundle": content + b"end", "last": b""}
 
 
+def test_nobody_else_can_read_it_here_or_where_it_is_copied_with_its_mode(tmp_path: Path) -> None:
+    with Tarball(tmp_path / "content"):
+        assert (tmp_path / "content").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_program_can_be_executed(tmp_path: Path) -> None:
     with Tarball(tmp_path / "content") as tar:
         tar.add("script", b"x", mode=0o700)

@@ -1,5 +1,6 @@
 """What goes to a target by SSH, as one tar: the script, its inputs and the packed bundle, written in one pass."""
 
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,12 +84,17 @@ class Tarball:
 
     def __enter__(self) -> Self:
         with self._told():
-            self._file = self.path.open("wb", buffering=1 << 20)
+            self._file = open(self.path, "wb", buffering=1 << 20, opener=_private)
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # of what an error has left unwritten; else all of it is written by now
             self._file.close()
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for this user alone: scp gives the copy the same mode, and arguments and environment are in it."""
+    return os.open(path, flags, 0o600)
 
 
 def _header(name: str, size: int = 0, mode: int = 0o600) -> bytes:

@@ -1,5 +1,6 @@
-"""A farm per test. It is up in less than a tenth of a second."""
+"""A farm per test, which is up in less than a tenth of a second, and what its user has."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,21 @@ from ssh.farm import Farm
 def farm() -> Iterator[Farm]:
     with Farm() as farm:
         yield farm
+
+
+@pytest.fixture
+def _as_the_farms_user(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in farm.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """Files that no compressor makes smaller: 8 MiB."""
+    folder = tmp_path / "big"
+    folder.mkdir()
+    (folder / "noise").write_bytes(os.urandom(8 << 20))
+    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What goes wrong between here and a script, done to real servers: each has its own word, and leaves nothing behind."""
 
-import os
 import re
 import shutil
 import socket
@@ -17,25 +16,10 @@ from waiting import until
 
 from ssm_deployer.model import Invocation, Status
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_as_the_farms_user")]
 
 HELLO = b"echo hello\n"
 LOCK = "ssm-deploy"
-
-
-@pytest.fixture(autouse=True)
-def _as_the_farms_user(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in farm.environment.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Path:
-    """Files that no compressor makes smaller: 8 MiB."""
-    folder = tmp_path / "big"
-    folder.mkdir()
-    (folder / "noise").write_bytes(os.urandom(8 << 20))
-    return folder
 
 
 def nothing_left(server: Server) -> bool:

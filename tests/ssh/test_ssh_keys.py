@@ -15,17 +15,11 @@ from ssh.server import Server
 
 from ssm_deployer.model import Status
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_as_the_farms_user")]
 
 HELLO = b"echo hello\n"
 AUTHENTICATOR = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
 CA_TRUSTED = ["TrustedUserCAKeys /etc/ssh/ca.pub"]
-
-
-@pytest.fixture(autouse=True)
-def _as_the_farms_user(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in farm.environment.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
