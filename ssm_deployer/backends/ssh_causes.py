@@ -1,4 +1,9 @@
-"""Why a target is not reached: what OpenSSH and the target's own programs say then, and what it means to the user."""
+"""Why a target is not reached: what OpenSSH and the target's own programs say then, and what it means to the user.
+
+The sentences are those of OpenSSH's ssh.c, sshconnect.c, sshconnect2.c, kex.c, packet.c, clientloop.c and readconf.c.
+There is a list for each stage of a connection, and of a list the first that fits counts: what comes later is often only
+what the earlier led to. Each says what is read for it, as the words of others must not be taken for those of ssh.
+"""
 
 import re
 
@@ -21,11 +26,62 @@ def _cause(word: str, says: str, detail: str, *, passing: bool = False) -> Cause
     return Cause(word, re.compile(says, re.IGNORECASE | re.MULTILINE), detail, passing)
 
 
-# By whichever machine on the way.
-_LOGIN_REFUSED = r"Permission denied \((.*)\)|(Too many authentication failures)"
-# In this order, the first that fits: what comes later is often only what the earlier led to. The sentences are those of
-# OpenSSH's ssh.c, sshconnect.c, sshconnect2.c, kex.c, packet.c, clientloop.c and readconf.c.
-# What comes before the target has proved who it is, so ssh alone can have said it.
+LOGIN_REFUSED = re.compile(r"Permission denied \((.*)\)|Too many authentication failures")
+_CHANGED = r"REMOTE HOST IDENTIFICATION HAS CHANGED"
+_UNKNOWN = r"host key is known for|Host key verification failed"
+_NOTHING_COMMON = r"no matching (.*) found"
+
+# The target itself has said nothing yet. Read: what ssh says of the connection, and after it what comes from the jump
+# host, proxy or tunnel.
+ON_THE_WAY = (
+    _cause(
+        "JumpFailed",
+        _CHANGED,
+        "the jump host's key is not the one in known_hosts: either it was made anew or somebody is in between; find "
+        "out which, and only then remove the old one: {removal}",
+    ),
+    _cause(
+        "JumpFailed",
+        _UNKNOWN,
+        "known_hosts has no key of the jump host; connect to it once by hand and compare the fingerprint{by_hand}",
+    ),
+    _cause(
+        "JumpFailed",
+        _NOTHING_COMMON,
+        "the jump host and ssh have no {} in common; allow one for it in ~/.ssh/config",
+    ),
+    _cause(
+        "JumpRefused",
+        r"Too many authentication failures",
+        "ssh offered so many keys that the jump host hung up; name the right one for it in ~/.ssh/config: IdentityFile "
+        "and IdentitiesOnly",
+    ),
+    _cause(
+        "JumpRefused",
+        r"Permission denied \((.*)\)",
+        "the jump host refused the login ({}); is that the right user, and is the key in its authorized_keys?",
+    ),
+    _cause("JumpRefused", r"open failed: (?:connect failed: )?(.*)", "the jump host could not connect to it: {}"),
+    _cause(
+        "JumpBusy",
+        # Not what ssh says of a proxy that has ended, nor what one jump host says of the one before it.
+        r"exchange_identification: .*(?:\Z|\n(?!Connection \w+ (?:by|to) UNKNOWN port))",
+        "the jump host closed the connection before any login: too many at once (MaxStartups), or it lets nobody in",
+        passing=True,
+    ),
+    _cause(
+        "TimedOut",
+        r"Connection to UNKNOWN port \d+ timed out",
+        "no answer through the jump host, proxy or tunnel: are it and the target up, and is the target reachable from "
+        "there?",
+    ),
+    _cause(
+        "JumpFailed",
+        r"UNKNOWN port 65535\n+(?:ssh: )?(.+)|\Z",
+        "what should lead to it (jump host, proxy or tunnel) failed: {}",
+    ),
+)
+# No login was tried. Read: what ssh says of the connection, or, if it did not come so far, of its options.
 CONNECTING = (
     _cause(
         "BadOption",
@@ -35,66 +91,31 @@ CONNECTING = (
     _cause("NoSuchName", r"Could not resolve hostname (.*)", "no such name: {}; is it spelt right?"),
     _cause(
         "HostKeyChanged",
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        _CHANGED,
         "its host key is not the one in known_hosts: either it was made anew or somebody is in between; find out "
-        "which, and only then remove the old one: ssh-keygen -R {address}",
+        "which, and only then remove the old one: {removal}",
     ),
-    _cause("HostKeyRevoked", r"host key .*revoked|REVOKED HOST KEY DETECTED", "its host key is revoked by known_hosts"),
+    _cause(
+        "BadOption",
+        r"Error checking host key .* in revoked keys file (.*)",
+        "ssh cannot tell whether its host key is revoked: {}; look at RevokedHostKeys in ~/.ssh/config",
+    ),
+    _cause(
+        "HostKeyRevoked",
+        r"^Host key \S+ \S+ (revoked by file .*)|REVOKED HOST KEY DETECTED",
+        "its host key is revoked by known_hosts or RevokedHostKeys",
+    ),
     _cause(
         "HostKeyUnknown",
-        r"host key is known for|Host key verification failed",
+        _UNKNOWN,
         "known_hosts has no key of it; connect to it once by hand and compare the fingerprint, or set "
         "ssh.host_keys: accept-new",
     ),
-    _cause(
-        "NoCommonAlgorithm",
-        r"no matching (.*) found",
-        "it and ssh have no {} in common; allow one by --ssh-option",
-    ),
-    _cause(
-        "JumpRefused",
-        rf"\A(?>(?s:.*?)exchange_identification: )(?>(?s:.*?)UNKNOWN port 65535)(?s:.*?)(?:{_LOGIN_REFUSED})",
-        "the jump host refused the login ({}); is that the right user, and is the key in its authorized_keys?",
-    ),
-    _cause(
-        "AuthRefused",
-        rf"\A(?>(?s:.*?)with partial success)(?s:.*?)(?:{_LOGIN_REFUSED})",
-        "a key is not enough for {user}: it wants {} as well, and nobody is there to answer; let that user log in by a "
-        "key alone (AuthenticationMethods)",
-    ),
-    _cause(
-        "KeyUnusable",
-        rf"\A(?>(?s:.*?)((?:Load key|signing failed for) .*))(?s:.*?)(?:{_LOGIN_REFUSED})",
-        "it refused the login as {user}{keys}, but one key could not be used at all: {}; is it a private key that you "
-        "alone may read (chmod 600)? With a passphrase it must be in the agent (ssh-add)",
-    ),
-    _cause(
-        "KeyUnusable",
-        rf"\A(?>(?s:.*?)Server accepts key: (\S+))(?s:.*?)(?:{_LOGIN_REFUSED})",
-        "it knows the key {}, but ssh did not log in as {user} with it: if it has a passphrase, put it into the agent "
-        "(ssh-add); or is the account locked?",
-    ),
-    _cause(
-        "AuthRefused",
-        _LOGIN_REFUSED,
-        "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",
-    ),
-    _cause("JumpRefused", r"open failed: (?:connect failed: )?(.*)", "the jump host could not connect to it: {}"),
-    _cause(
-        "JumpBusy",
-        r"UNKNOWN port 65535(?s:.)*exchange_identification",
-        "the jump host closed the connection before any login: too many at once (MaxStartups), or it lets nobody in",
-        passing=True,
-    ),
-    _cause(
-        "JumpFailed",
-        r"UNKNOWN port 65535\n+(?:ssh: )?(.+)|UNKNOWN port 65535",
-        "what should lead to it (jump host, proxy or tunnel) failed: {}",
-    ),
+    _cause("NoCommonAlgorithm", _NOTHING_COMMON, "it and ssh have no {} in common; allow one by --ssh-option"),
     _cause(
         "Busy",
-        r"Exceeded MaxStartups|Not allowed at this time|exchange_identification: .*reset by peer"
-        r"|exchange_identification: .*closed by remote host|Connection (?:reset|closed) by [\d.:a-f]+ port \d+",
+        r"exchange_identification: .*(?:reset by peer|closed by remote host)"
+        r"|Connection (?:reset|closed) by [\d.:a-f]+ port \d+",
         "its SSH server closed the connection before any login: too many at once (MaxStartups), or it lets nobody in",
         passing=True,
     ),
@@ -105,8 +126,58 @@ CONNECTING = (
         "no answer: is the address right, and does a firewall or security group let SSH through?",
     ),
     _cause("NoRoute", r"(No route to host|Network is unreachable)", "{}: is there a way from here to its network?"),
+    _cause(
+        "BadOption",
+        r"^(.+)\n(?:ssh: )?connect to .*: failure$",
+        "ssh cannot connect from where it is told to: {}; look at BindAddress and BindInterface in ~/.ssh/config",
+    ),
 )
-# What comes once the login has been accepted: the server or the target's own programs say it.
+# The target refused the login. Read: what ssh says of it, with what is otherwise of interest to debuggers only.
+REFUSED = (
+    _cause(
+        "AuthRefused",
+        r"with partial success",
+        "a key is not enough for {user}: it wants {methods} as well, and nobody is there to answer; let that user log "
+        "in by a key alone (AuthenticationMethods)",
+    ),
+    _cause(
+        "AuthRefused",
+        # What was signed is answered. A key that cannot be used, for want of its passphrase, is passed over.
+        r"Server accepts key: (.+) \S+ (?:SHA256|MD5):(?s:(?!Offering|Trying|Server accepts|Next auth|No more auth).)*?"
+        r"(?:Authentications that can continue|Too many authentication failures)",
+        "it knows the key {} and still refuses the login as {user}: is that account locked, or not among those that "
+        "may log in (PermitRootLogin, AllowUsers)?",
+    ),
+    _cause(
+        "KeyUnusable",
+        r"((?:Load key|signing failed for) .*)",
+        "it refused the login as {user}{keys}, but one key could not be used at all: {}; is it a private key that you "
+        "alone may read (chmod 600)? With a passphrase it must be in the agent (ssh-add)",
+    ),
+    _cause(
+        "KeyUnusable",
+        r"Server accepts key: (.+) \S+ (?:SHA256|MD5):",
+        "it knows the key {}, but ssh could not log in as {user} with it: if it has a passphrase, put it into the "
+        "agent (ssh-add)",
+    ),
+    _cause(
+        "TooManyKeys",
+        r"Too many authentication failures",
+        "ssh offered so many keys that the server hung up{keys}; name the right one: --ssh-key",
+    ),
+    _cause(
+        "KeyUnusable",
+        r"no mutual signature",
+        "it refused the login as {user}{keys}: of an RSA key it takes only signatures as ssh makes them no more; take "
+        "an Ed25519 key, or allow them by --ssh-option PubkeyAcceptedAlgorithms=+ssh-rsa",
+    ),
+    _cause(
+        "AuthRefused",
+        "",
+        "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",
+    ),
+)
+# The login was accepted. Read: everything, as the server or the target's own programs say it.
 LOGGED_IN = (
     _cause(  # what cloud-init lets root's key do, on most images of EC2: DISABLE_USER_OPTS of its ssh_util.py
         "WrongUser",

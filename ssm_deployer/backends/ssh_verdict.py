@@ -1,19 +1,21 @@
 """What a connection showed, as one Invocation: the target's own record, or why none came. Pure functions."""
 
 import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from ssm_deployer import result
-from ssm_deployer.backends.openssh import known_as
-from ssm_deployer.backends.ssh_causes import CONNECTING, LOGGED_IN, Cause
+from ssm_deployer.backends.ssh_causes import CONNECTING, LOGGED_IN, LOGIN_REFUSED, ON_THE_WAY, REFUSED, Cause
 from ssm_deployer.backends.verdict import by_record
 from ssm_deployer.model import Invocation, Status, Target
 
 LONGEST_QUOTE = 200
 SSH_FAILED = 255  # its exit code, but a command's, too
-LONGEST_LINE, LONGEST_SAID = 400, 8192  # characters
+LONGEST_LINE, LONGEST_SAID, LONGEST_LOG = 400, 8192, 65_536  # characters
 
 Phase = Literal["queued", "connecting", "copying", "sending", "running"]
 
@@ -41,17 +43,22 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: bool = False
 
 
-_OFFERED = re.compile(r"Offering public key: (\S+) (\S+)")
+_OFFERED = re.compile(r"Offering public key: (.+) (\S+) ((?:SHA256|MD5):\S+)")
 _USER = re.compile(r"Authenticating to \S+ as '(.*)'")
 _AUTHENTICATED = re.compile(r"^Authenticated to ", re.MULTILINE)
-_DEBUG = re.compile(r"^debug\d: (?!Server accepts key)")  # all that is said of a key with a passphrase
+_PROXY = re.compile(r"UNKNOWN port 65535|Executing proxy (?:dialer )?command")
+_ANSWERED = re.compile(r"Remote protocol version")
+_BY_JUMP = re.compile(r"Executing proxy command: exec (.*?)(?: -v+)? -W \S+(.*)")
+_CHANGED_FOR = re.compile(r"Host key for (\S+) has changed")
+_CHANGED_IN = re.compile(r"Offending \S+ key in (.+):\d+")
+_DEBUG = re.compile(r"^debug\d: ")
 _STATISTICS = re.compile(r"^(?:Transferred: |Bytes per second: )")
 
 
 def verdict(target: Target, command: str, sight: Sight, run_id: str) -> Invocation:
     """Judge a target by its own record if it sent one, else by how far the connection came."""
     record, stdout = result.parse(sight.stdout, run_id) if sight.phase in {"sending", "running"} else (None, "")
-    word, status, detail = _unrecorded(target, sight) if record is None else (record.outcome, *by_record(record))
+    word, status, detail = _unrecorded(sight) if record is None else (record.outcome, *by_record(record))
     return Invocation(
         target=target.id,
         status=status,
@@ -72,17 +79,17 @@ def passing(sight: Sight) -> bool:
     return found is not None and found[0].passing
 
 
-def _unrecorded(target: Target, sight: Sight) -> tuple[str, Status, str]:
+def _unrecorded(sight: Sight) -> tuple[str, Status, str]:
     if sight.phase == "running":
         return _lost(sight)
     if sight.cancelled:
         return "Cancelled", Status.CANCELLED, "stopped before the script was started"
     if sight.overdue:
         return _overdue(sight)
-    return _unbegun(target, sight)
+    return _unbegun(sight)
 
 
-def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
+def _unbegun(sight: Sight) -> tuple[str, Status, str]:
     """Why the script was certainly not run."""
     if sight.phase == "sending":
         lost = "the connection was lost while the files were sent"
@@ -90,7 +97,7 @@ def _unbegun(target: Target, sight: Sight) -> tuple[str, Status, str]:
         how = lost if sight.exit_code == SSH_FAILED or sight.exit_code < 0 else ended
         return "CutOff", Status.UNREACHED, f"{how}, so the script was not run ({_ending(sight)})"
     if found := _cause_of(sight):
-        return found[0].word, Status.UNREACHED, _detail(*found, target, sight)
+        return found[0].word, Status.UNREACHED, _detail(*found, sight)
     if sight.phase == "copying":
         return "CutOff", Status.UNREACHED, f"the connection was lost while the files were copied ({_ending(sight)})"
     if _authenticated(sight):
@@ -121,41 +128,71 @@ def _overdue(sight: Sight) -> tuple[str, Status, str]:
 
 def _cause_of(sight: Sight) -> tuple[Cause, re.Match[str]] | None:
     """The first cause that fits, and what was said of it."""
-    causes = LOGGED_IN if _authenticated(sight) else CONNECTING
-    said = _said(sight)
+    causes, said = _stage(sight)
     matches = ((cause, cause.says.search(said)) for cause in causes)
     return next(((cause, match) for cause, match in matches if match), None)
 
 
-def _detail(cause: Cause, match: re.Match[str], target: Target, sight: Sight) -> str:
+def _stage(sight: Sight) -> tuple[Sequence[Cause], str]:
+    """How far the connection came, as the causes that can be, and what to look for them in."""
+    if _authenticated(sight):
+        return LOGGED_IN, _said(sight.log, sight.stderr, sight.stdout)
+    if _PROXY.search(sight.log) and not _ANSWERED.search(sight.log):
+        return ON_THE_WAY, _said(sight.log, sight.stderr)
+    own = _said(sight.log)
+    if LOGIN_REFUSED.search(own):
+        return REFUSED, _bounded(sight.log, LONGEST_LOG)
+    return CONNECTING, own or _said(sight.stderr)
+
+
+def _detail(cause: Cause, match: re.Match[str], sight: Sight) -> str:
     groups = [group for group in match.groups() if group]
-    offered = [f"{name} ({kind})" for name, kind in _OFFERED.findall(sight.log)]
-    user = _USER.search(sight.log)
+    user, refused, jump = (each.search(sight.log) for each in (_USER, LOGIN_REFUSED, _BY_JUMP))
     return cause.detail.format(
         _short(groups[0].strip()) if groups else "it says nothing",
-        address=known_as(target.address, target.port),
         user=user[1] if user else "that user",
-        keys=f" with {', '.join(dict.fromkeys(offered))}" if offered else ", and ssh had no key to offer",
+        keys=_keys(sight.log),
+        methods=refused[1] if refused else "",
+        removal=_removal(match.string),
+        by_hand=f": {jump[1]}{jump[2]}" if jump else "",
     )
+
+
+def _keys(log: str) -> str:
+    """The keys that were offered; of those that are called alike, how many."""
+    offered = Counter(f"{name} ({kind})" for name, kind, _ in dict.fromkeys(_OFFERED.findall(log)))
+    if not offered:
+        return ", and ssh had no key to offer"
+    return " with " + ", ".join(f"{count} times {key}" if count > 1 else key for key, count in offered.items())
+
+
+def _removal(said: str) -> str:
+    """The command that forgets a host key, which may be known by another name and in another file than usual."""
+    path, name = _CHANGED_IN.search(said), _CHANGED_FOR.search(said)
+    return shlex.join(["ssh-keygen", *(["-f", path[1]] if path else []), "-R", name[1] if name else "NAME"])
 
 
 def _authenticated(sight: Sight) -> bool:
     return _AUTHENTICATED.search(sight.log) is not None
 
 
-def _said(sight: Sight) -> str:
-    """What ssh, the way there and the target said, without what is of interest to debuggers only.
-
-    Not more of it than a server may say without keeping those busy who look for a cause in it.
-    """
-    whole = "\n".join(text[-LONGEST_SAID:] for text in (sight.log, sight.stderr, sight.stdout)).replace("\r", "")
-    lines = (line[:LONGEST_LINE] for line in whole.splitlines() if not _DEBUG.match(line))
+def _said(*texts: str) -> str:
+    """What ssh, the way there and the target said, without what is of interest to debuggers only."""
+    whole = "\n".join(_bounded(text, LONGEST_SAID) for text in texts if text)
+    lines = (line for line in whole.splitlines() if not _DEBUG.match(line))
     return "\n".join(line for line in lines if "Authenticated to" not in line)
+
+
+def _bounded(text: str, longest: int) -> str:
+    """Not more of it than a server may say without keeping those busy who look for a cause in it."""
+    lines = text[-longest:].replace("\r", "").splitlines()
+    return "\n".join(line[:LONGEST_LINE] for line in lines)
 
 
 def _ending(sight: Sight) -> str:
     """The last thing that was said, or else how ssh ended."""
-    lines = [line.strip() for line in _said(sight).splitlines() if line.strip() and not _STATISTICS.match(line)]
+    said = _said(sight.log, sight.stderr, sight.stdout)
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not _STATISTICS.match(line)]
     if lines:
         return _short(lines[-1])
     return f"ssh ended with {sight.exit_code}"
