@@ -253,6 +253,50 @@ def test_a_server_without_sessions_has_its_word() -> None:
     assert seen.word == "NoSession"
 
 
+@pytest.mark.parametrize(
+    ("log", "stderr"),
+    [
+        ("debug1: Exit status -1\n", "cat: not found\nConnection to web1 closed by remote host.\n"),
+        ("Timeout, server web1 not responding.\n", ""),
+        ("client_loop: send disconnect: Broken pipe\n", ""),
+        ("debug1: channel 0: free: /tmp/a b/1.sock, nchannels 3\n", "scp: Connection closed\n"),
+    ],
+)
+def test_a_connection_that_ends_before_the_script_is_sent_is_told_from_a_shell_that_does(log: str, stderr: str) -> None:
+    seen = judged(log=LOGGED_IN + log, stderr=stderr, exit_code=255)
+    assert (seen.word, seen.status) == ("CutOff", Status.UNREACHED)
+    assert seen.detail.startswith("the connection was lost before the script was sent")
+
+
+def test_a_server_that_ends_the_copying_has_not_cut_the_connection() -> None:
+    seen = judged("copying", log=LOGGED_IN, stderr="scp: Connection closed\n", exit_code=255)
+    assert (seen.word, seen.status) == ("NoCopy", Status.UNREACHED)
+    assert "(Connection closed)" in seen.detail
+
+
+# -- amid the login
+
+OFFERED = "debug1: Offering public key: /k ED25519 SHA256:x\nConnection closed by 10.0.0.1 port 22\n"
+BOOTING = '"System is booting up. Unprivileged users are not permitted to log in yet."\n\n'
+
+
+def test_an_account_that_is_shut_out_after_its_key_was_taken_is_told_with_what_the_server_says() -> None:
+    said = "no trespassing\nYour account has expired; please contact your system administrator.\n"
+    seen = judged(log=OFFERED, stderr=said, exit_code=255)
+    assert (seen.word, seen.status) == ("AuthRefused", Status.UNREACHED)
+    assert "amid the login as that user with /k (ED25519): Your account has expired; please" in seen.detail
+    assert "(Connection closed by 10.0.0.1 port 22)" not in seen.detail
+
+
+def test_only_a_machine_that_boots_is_worth_another_try_amid_the_login() -> None:
+    assert passing(Sight(phase="connecting", log=OFFERED, stderr=BOOTING))
+    assert not passing(Sight(phase="connecting", log=OFFERED, stderr="Your account has expired.\n"))
+    assert not passing(Sight(phase="connecting", log=OFFERED))
+
+
+# -- the session
+
+
 def test_a_slow_login_is_told_from_no_answer() -> None:
     assert judged(overdue=45, exit_code=-9, log=LOGGED_IN).word == "SlowLogin"
     assert judged(overdue=45, exit_code=-9).word == "TimedOut"
@@ -276,6 +320,9 @@ def test_a_payload_that_ends_amid_the_files_by_itself_is_told_from_a_lost_connec
         ("exchange_identification: ", "Executing proxy command"),
         ("UNKNOWN port 65535", "exchange_identification: UNKNOWN port 65535"),
         ("exec sudo ", LOGGED_IN),
+        ("Connection to web1 ", LOGGED_IN),
+        ("debug1: channel 0: free: ", LOGGED_IN),
+        ("booting ", "Offering public key: /k RSA SHA256:x\nConnection closed by 10.0.0.1 port 22"),
         (":", ""),
         ("Load key ", ""),
         ("Server accepts key: /k ", ""),

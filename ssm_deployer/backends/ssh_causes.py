@@ -177,6 +177,12 @@ REFUSED = (
         "it refused the login as {user}{keys}; is that the right user, and is the key in its authorized_keys?",
     ),
 )
+_ENDED = "it ended the connection amid the login as {user}{keys}: {ending}"
+# The target ended the connection instead of an answer to a key, as PAM has it do. Read: what it says to the user.
+AMID_LOGIN = (
+    _cause("AuthRefused", r"System is booting up", _ENDED, passing=True),  # what systemd has in /run/nologin
+    _cause("AuthRefused", "", f"{_ENDED}; is that account locked or expired?"),
+)
 # The login was accepted. Read: everything, as the server or the target's own programs say it.
 LOGGED_IN = (
     _cause(  # what cloud-init lets root's key do, on most images of EC2: DISABLE_USER_OPTS of its ssh_util.py

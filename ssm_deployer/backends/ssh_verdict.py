@@ -9,7 +9,15 @@ from typing import Literal
 import msgspec
 
 from ssm_deployer import result
-from ssm_deployer.backends.ssh_causes import CONNECTING, LOGGED_IN, LOGIN_REFUSED, ON_THE_WAY, REFUSED, Cause
+from ssm_deployer.backends.ssh_causes import (
+    AMID_LOGIN,
+    CONNECTING,
+    LOGGED_IN,
+    LOGIN_REFUSED,
+    ON_THE_WAY,
+    REFUSED,
+    Cause,
+)
 from ssm_deployer.backends.verdict import by_record
 from ssm_deployer.model import Invocation, Status, Target
 
@@ -51,6 +59,13 @@ _ANSWERED = re.compile(r"Remote protocol version")
 _BY_JUMP = re.compile(r"Executing proxy command: exec (.*?)(?: -v+)? -W \S+(.*)")
 _CHANGED_FOR = re.compile(r"Host key for (\S+) has changed")
 _CHANGED_IN = re.compile(r"Offending \S+ key in (.+):\d+")
+_ENDED = re.compile(r"^Connection (?:closed|reset) by ", re.MULTILINE)
+# The last is the socket of a connection that others go through, which is there for as long as that connection is.
+_CUT = re.compile(
+    r"^Connection to .* closed by remote host|^Timeout, server .* not responding|^client_loop: send disconnect"
+    r"|^debug1: channel \d+: free: .*\.sock, ",
+    re.MULTILINE,
+)
 _DEBUG = re.compile(r"^debug\d: ")
 _STATISTICS = re.compile(r"^(?:Transferred: |Bytes per second: )")
 
@@ -96,10 +111,13 @@ def _unbegun(sight: Sight) -> tuple[str, Status, str]:
         ended = "the payload ended before it had all of the files"
         how = lost if sight.exit_code == SSH_FAILED or sight.exit_code < 0 else ended
         return "CutOff", Status.UNREACHED, f"{how}, so the script was not run ({_ending(sight)})"
+    if _cut(sight):
+        said = f"the connection was lost before the script was sent ({_ending(sight)})"
+        return "CutOff", Status.UNREACHED, said
     if found := _cause_of(sight):
         return found[0].word, Status.UNREACHED, _detail(*found, sight)
     if sight.phase == "copying":
-        return "CutOff", Status.UNREACHED, f"the connection was lost while the files were copied ({_ending(sight)})"
+        return "NoCopy", Status.UNREACHED, f"the files could not be copied ({_ending(sight)})"
     if _authenticated(sight):
         said = f"it ran something else than it was asked to ({_ending(sight)}): a ForceCommand, or no usual shell"
         return "NoShell", Status.UNREACHED, said
@@ -142,6 +160,8 @@ def _stage(sight: Sight) -> tuple[Sequence[Cause], str]:
     own = _said(sight.log)
     if LOGIN_REFUSED.search(own):
         return REFUSED, _bounded(sight.log, LONGEST_LOG)
+    if _OFFERED.search(sight.log) and _ENDED.search(own):
+        return AMID_LOGIN, _said(sight.stderr)
     return CONNECTING, own or _said(sight.stderr)
 
 
@@ -154,6 +174,7 @@ def _detail(cause: Cause, match: re.Match[str], sight: Sight) -> str:
         keys=_keys(sight.log),
         methods=refused[1] if refused else "",
         removal=_removal(match.string),
+        ending=_ending(sight),
         by_hand=f": {jump[1]}{jump[2]}" if jump else "",
     )
 
@@ -174,6 +195,10 @@ def _removal(said: str) -> str:
 
 def _authenticated(sight: Sight) -> bool:
     return _AUTHENTICATED.search(sight.log) is not None
+
+
+def _cut(sight: Sight) -> bool:
+    return _authenticated(sight) and any(_CUT.search(text) for text in (sight.log, sight.stderr))
 
 
 def _said(*texts: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from ssh.client import Client
 from ssh.farm import Address, Farm
+from waiting import until
 
 from ssm_deployer.model import Status
 
@@ -49,3 +50,43 @@ def test_a_changed_host_key_is_named_as_the_users_own_configuration_has_it(farm:
     seen = Client(farm, HELLO).deploy_one(Address("web1", 0))
     assert (seen.status, seen.word) == (Status.UNREACHED, "HostKeyChanged")
     assert seen.detail.endswith(f"ssh-keygen -f '{known}' -R web")
+
+
+# -- accounts, as PAM judges them
+
+
+def test_an_account_that_has_expired_is_told_in_the_words_of_the_server_and_not_tried_again(farm: Farm) -> None:
+    server = farm.server(config=["UsePAM yes"], banner="no trespassing\n")
+    shadow = server.folder / "etc" / "shadow"
+    shadow.write_text(shadow.read_text().replace(":99999:7:::", ":99999:7::1:"))
+    seen = Client(farm, HELLO).deploy_one(server, user="user")
+    assert (seen.status, seen.word) == (Status.UNREACHED, "AuthRefused")
+    assert "(ED25519): Your account has expired; please contact your system administrator." in seen.detail
+    assert server.log.count("Connection from ") == 1
+
+
+def test_a_machine_that_boots_is_waited_for(farm: Farm) -> None:
+    server = farm.server(config=["UsePAM yes"])
+    nologin = server.root / "run" / "nologin"
+    nologin.write_text("System is booting up. Unprivileged users are not permitted to log in yet.\n")
+    client = Client(farm, HELLO)
+    handle = client.start(server, user="user")
+    client.until_word(handle, "waiting")
+    [waiting] = client.backend.observe(handle)
+    assert "System is booting up. Unprivileged users are" in waiting.detail
+    nologin.unlink()
+    [seen] = client.finish(handle)
+    assert seen.status is Status.SUCCEEDED, seen
+
+
+@pytest.mark.parametrize("transfer", ["stream", "scp"])
+def test_a_session_that_is_killed_before_it_greets_has_lost_the_connection(farm: Farm, transfer: str) -> None:
+    profile = "touch /var/tmp/started\nsleep 60\n"
+    server = farm.server(rc={".bashrc": profile})
+    client = Client(farm, HELLO, transfer=transfer)
+    handle = client.start(server, user="user")
+    assert until((server.root / "var/tmp/started").exists)
+    assert server.kill_sessions()
+    [seen] = client.finish(handle)
+    assert (seen.status, seen.word) == (Status.UNREACHED, "CutOff")
+    assert "lost before the script was sent" in seen.detail
