@@ -8,6 +8,7 @@ target knows what became of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from ssm_deployer import payload
 from ssm_deployer.backends import openssh
@@ -59,6 +60,7 @@ class Connection:
         self._now = now
         self._on_change = on_change
         self._log = errand.folder / f"{number}.log"
+        self._said = errand.folder / f"{number}.said"
         self._control = errand.folder / f"{number}.sock"
         self._retries = iter(RETRIES)
         self._spread = 0.75 + number * 0.618 % 0.5  # so that those who met do not meet again
@@ -152,8 +154,8 @@ class Connection:
 
     def _connect(self) -> None:
         self._enter("connecting", self.errand.login.patience)
-        login = self.errand.login
-        self._spawn(openssh.master(login, self.target, self._access, self._log, self._control), self._stepped)
+        files = (self._log, self._said, self._control)
+        self._spawn(openssh.master(self.errand.login, self.target, self._access, *files), self._connected)
 
     def _copy(self) -> None:
         self._enter("copying", self.errand.limits.fetch)
@@ -176,6 +178,10 @@ class Connection:
             on_end=on_end,
             environment=openssh.environment(),
         )
+
+    def _connected(self, code: int) -> None:
+        self._heard.take_stderr(openssh.quiet(_taken(self._said)).encode())
+        self._stepped(code)
 
     def _stepped(self, code: int) -> None:
         if code or self._cancelled or self._overdue:
@@ -204,7 +210,7 @@ class Connection:
             phase=self._phase,
             stdout=self._heard.stdout,
             stderr=self._heard.stderr,
-            log=self._take_log(),
+            log=_taken(self._log),
             exit_code=code,
             overdue=self._overdue,
             cancelled=self._cancelled,
@@ -274,13 +280,15 @@ class Connection:
         self._child = None
         self._show(status, word, detail)
 
-    def _take_log(self) -> str:
-        try:
-            text = self._log.read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
-        self._log.unlink()
-        return text
+
+def _taken(path: Path) -> str:
+    """What is in a file, if there is one, and is no more."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    path.unlink()
+    return text
 
 
 def _nothing_more() -> None:

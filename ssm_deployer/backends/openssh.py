@@ -15,6 +15,8 @@ KEEP_ALIVE_SECONDS, KEEP_ALIVE_COUNT = 5, 3  # a peer that is gone is noticed in
 # What a master outlives its last session by: a client that is killed leaves none behind for longer.
 PERSIST_SECONDS = 30
 
+_VERBOSE = re.compile(r"debug\d: |OpenSSH_\d|Authenticated to |Transferred: |Bytes per second: ")
+
 # Post-quantum exchanges stay in the list, but behind: docs/ssh.md has what that saves and what it costs.
 FAST_EXCHANGE = "KexAlgorithms=^curve25519-sha256,curve25519-sha256@libssh.org"
 
@@ -79,13 +81,23 @@ def query(login: Login, target: Target, access: Sequence[str]) -> list[str]:
     return ["ssh", "-G", *_options(login, target, access, None), "--", target.address]
 
 
-def master(login: Login, target: Target, access: Sequence[str], log: Path, control: Path) -> list[str]:
-    """Make the command that connects, stays in the background and lets others through; it ends once that stands."""
+def master(login: Login, target: Target, access: Sequence[str], log: Path, said: Path, control: Path) -> list[str]:
+    """Make the command that connects, stays in the background and lets others through; it ends once that stands.
+
+    With ControlPersist, ssh lets what leads to the target (jump host, proxy, tunnel) say nothing on standard error,
+    unless it is verbose itself. What is said goes to a file: a closed pipe would kill who says something later.
+    """
     own = _each(
         {"ControlMaster": "yes", "ControlPath": literal(control), "ControlPersist": str(PERSIST_SECONDS)},
     )
     plain = _options(login, target, access, None)
-    return ["ssh", "-f", "-N", "-T", "-a", "-x", "-E", str(log), *own, *plain, "--", target.address]
+    ssh = ["ssh", "-v", "-f", "-N", "-T", "-a", "-x", "-E", str(log), *own, *plain, "--", target.address]
+    return ["/bin/sh", "-c", 'exec "$@" 2>"$0"', str(said), *ssh]
+
+
+def quiet(text: str) -> str:
+    """Leave out what ssh says only as it is verbose."""
+    return "".join(line for line in text.splitlines(keepends=True) if not _VERBOSE.match(line))
 
 
 def scp(login: Login, target: Target, control: Path, source: Path, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from ssm_deployer import result
+from ssm_deployer.backends.openssh import quiet
 from ssm_deployer.backends.ssh_causes import (
     AMID_LOGIN,
     CONNECTING,
@@ -66,8 +67,6 @@ _CUT = re.compile(
     r"|^debug1: channel \d+: free: .*\.sock, ",
     re.MULTILINE,
 )
-_DEBUG = re.compile(r"^debug\d: ")
-_STATISTICS = re.compile(r"^(?:Transferred: |Bytes per second: )")
 
 
 def verdict(target: Target, command: str, sight: Sight, run_id: str) -> Invocation:
@@ -203,9 +202,7 @@ def _cut(sight: Sight) -> bool:
 
 def _said(*texts: str) -> str:
     """What ssh, the way there and the target said, without what is of interest to debuggers only."""
-    whole = "\n".join(_bounded(text, LONGEST_SAID) for text in texts if text)
-    lines = (line for line in whole.splitlines() if not _DEBUG.match(line))
-    return "\n".join(line for line in lines if "Authenticated to" not in line)
+    return quiet("\n".join(_bounded(text, LONGEST_SAID) for text in texts if text))
 
 
 def _bounded(text: str, longest: int) -> str:
@@ -217,7 +214,7 @@ def _bounded(text: str, longest: int) -> str:
 def _ending(sight: Sight) -> str:
     """The last thing that was said, or else how ssh ended."""
     said = _said(sight.log, sight.stderr, sight.stdout)
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not _STATISTICS.match(line)]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     if lines:
         return _short(lines[-1])
     return f"ssh ended with {sight.exit_code}"

@@ -1,8 +1,10 @@
 """One sshd of a farm, with ways to look into it and to do it harm."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -205,3 +207,11 @@ class Server:
 
     def signal(self, pids: Iterable[int], number: signal.Signals) -> None:
         self.farm.ask("kill", pids=list(pids), number=number)
+
+
+@contextlib.contextmanager
+def occupied(server: Server) -> Iterator[None]:
+    """A connection that never logs in."""
+    with socket.create_connection((server.host, server.port)) as held:
+        held.recv(100)
+        yield

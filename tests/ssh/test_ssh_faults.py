@@ -2,16 +2,14 @@
 
 import re
 import shutil
-import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from ssh.client import Client
 from ssh.farm import Address, Farm
-from ssh.server import Server
+from ssh.server import Server, occupied
 from waiting import until
 
 from ssm_deployer.model import Invocation, Status
@@ -135,21 +133,13 @@ def test_a_server_that_is_busy_is_tried_again_and_the_script_runs_once(farm: Far
 
 def test_what_waits_for_a_busy_server_can_be_cancelled(farm: Farm) -> None:
     server = farm.server(config=["MaxStartups 1"])
-    with _occupied(server):
+    with occupied(server):
         client = Client(farm, HELLO)
         handle = client.start(server)
         client.until_word(handle, "waiting")
         client.backend.cancel(handle)
         [seen] = client.finish(handle)
     assert seen.status is Status.CANCELLED
-
-
-@contextmanager
-def _occupied(server: Server) -> Iterator[None]:
-    """A connection that never logs in."""
-    with socket.create_connection((server.host, server.port)) as held:
-        held.recv(100)
-        yield
 
 
 # -- no shell

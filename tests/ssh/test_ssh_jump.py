@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ssh.client import Client
 from ssh.farm import Farm, Reachable
+from ssh.layout import write
+from ssh.server import occupied
 
 from ssm_deployer.model import Invocation, Status
 
@@ -105,3 +107,35 @@ def test_a_target_that_says_nothing_behind_a_jump_host_times_out(farm: Farm) -> 
     seen = Client(farm, HELLO, jump=by(farm.server()), connect_timeout=1).deploy_one(farm.silent())
     assert failed(seen, "TimedOut")
     assert "is the target reachable from there?" in seen.detail
+
+
+# -- with one connection for both, by scp
+
+
+def test_what_a_jump_host_says_is_heard_by_scp_too_and_nothing_for_debuggers(farm: Farm) -> None:
+    jump = farm.server(authorized=False)
+    seen = Client(farm, HELLO, jump=by(jump), transfer="scp").deploy_one(farm.server())
+    assert failed(seen, "JumpRefused")
+    assert seen.stderr == f"root@{jump.host}: Permission denied (publickey).\n"
+
+
+def test_a_busy_jump_host_is_tried_again_by_scp_too(farm: Farm) -> None:
+    jump = farm.server(config=["MaxStartups 1"])
+    client = Client(farm, HELLO, jump=by(jump), transfer="scp")
+    with occupied(jump):
+        handle = client.start(farm.server())
+        client.until_word(handle, "waiting")
+    [seen] = client.finish(handle)
+    assert (seen.status, seen.stdout) == (Status.SUCCEEDED, "hello\n"), seen
+
+
+def test_a_proxy_may_go_on_to_say_something_by_scp_too(farm: Farm) -> None:
+    """It would be killed by what it says if nobody had its standard error open any more."""
+    server = farm.server()
+    proxy, said = farm.home / "bin" / "proxy", server.root / "var/tmp/said"
+    tunnel = f"exec 3>/dev/tcp/{server.host}/{server.port}; cat <&3 & cat >&3 & "
+    talk = f"trap 'kill 0' EXIT; while echo noise >&2; do touch {said}; sleep 0.1; done\n"
+    write(proxy, f"#!/bin/bash\n{tunnel}{talk}", 0o755)
+    script = b"rm -f /var/tmp/said; until [ -e /var/tmp/said ]; do sleep 0.1; done; echo hello\n"
+    seen = Client(farm, script, options=(f"ProxyCommand={proxy}",), transfer="scp").deploy_one(server)
+    assert (seen.status, seen.stdout, seen.stderr) == (Status.SUCCEEDED, "hello\n", ""), seen
