@@ -220,7 +220,7 @@ LOGGED_IN = (
         "NoisyShell",
         r"Received message too long",
         "its shell prints something at every login, or runs something else, so nothing can be copied; make its profile "
-        "files quiet, or set ssh.transfer: stream",
+        "files quiet, or set ssh.transfer: stream, which can do without or shows what it says",
     ),
     _cause(
         "NoCopy",

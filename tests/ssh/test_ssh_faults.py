@@ -156,7 +156,7 @@ def test_a_forced_command_runs_nothing_of_ours(farm: Farm, transfer: str) -> Non
     seen = Client(farm, HELLO, transfer=transfer).deploy_one(server)
     assert seen.word == ("NoShell" if transfer == "stream" else "NoisyShell")
     assert seen.status is Status.UNREACHED
-    assert transfer == "scp" or "this is a menu" in seen.detail
+    assert ("ssh.transfer: stream, which" if transfer == "scp" else "this is a menu") in seen.detail
 
 
 def test_an_image_of_ec2_that_wants_another_user_than_root_names_it(farm: Farm) -> None:
