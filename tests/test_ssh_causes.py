@@ -234,7 +234,7 @@ def test_a_server_without_sessions_has_its_word() -> None:
 def test_a_connection_that_ends_before_the_script_is_sent_is_told_from_a_shell_that_does(log: str, stderr: str) -> None:
     seen = judged(log=LOGGED_IN + log, stderr=stderr, exit_code=255)
     assert (seen.word, seen.status) == ("CutOff", Status.UNREACHED)
-    assert seen.detail.startswith("the connection was lost before the script was sent")
+    assert seen.detail.startswith("the connection ended before the script was sent")
 
 
 def test_a_server_that_ends_the_copying_has_not_cut_the_connection() -> None:

@@ -111,7 +111,7 @@ def _unbegun(sight: Sight) -> tuple[str, Status, str]:
         how = lost if sight.exit_code == SSH_FAILED or sight.exit_code < 0 else ended
         return "CutOff", Status.UNREACHED, f"{how}, so the script was not run ({_ending(sight)})"
     if _cut(sight):
-        said = f"the connection was lost before the script was sent ({_ending(sight)})"
+        said = f"the connection ended before the script was sent ({_ending(sight)})"
         return "CutOff", Status.UNREACHED, said
     if found := _cause_of(sight):
         return found[0].word, Status.UNREACHED, _detail(*found, sight)

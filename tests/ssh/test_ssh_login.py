@@ -89,4 +89,4 @@ def test_a_session_that_is_killed_before_it_greets_has_lost_the_connection(farm:
     assert server.kill_sessions()
     [seen] = client.finish(handle)
     assert (seen.status, seen.word) == (Status.UNREACHED, "CutOff")
-    assert "lost before the script was sent" in seen.detail
+    assert "ended before the script was sent" in seen.detail
