@@ -91,6 +91,12 @@ CONNECTING = (
     _cause("NoSuchName", r"Could not resolve hostname (.*)", "no such name: {}; is it spelt right?"),
     _cause(
         "HostKeyChanged",
+        r"^Offending \S+ key in .*/known_hosts\.(i-[0-9a-f]+):\d",  # what ec2/pins.py has written
+        "its host key is not the one that the console of {} shows: somebody is in between, or it was made anew since "
+        "that was printed; connect by hand once you know which",
+    ),
+    _cause(
+        "HostKeyChanged",
         _CHANGED,
         "its host key is not the one in known_hosts: either it was made anew or somebody is in between; find out "
         "which, and only then remove the old one: {removal}",

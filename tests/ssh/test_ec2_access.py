@@ -346,6 +346,16 @@ def test_a_verdict_tells_why_there_was_no_host_key(bench: Bench) -> None:
     assert f"the console of {target.id} shows no host keys" in seen.detail
 
 
+def test_a_verdict_on_an_impostor_names_no_file_that_is_gone_with_the_run(bench: Bench) -> None:
+    server = bench.server(trusted=False)
+    target = bench.ec2.register(server, bench.console(server))
+    server.change_host_key()
+    seen = deploy(bench, target, bench.access(ephemeral=True))
+    assert (seen.status, seen.word) == (Status.UNREACHED, "HostKeyChanged")
+    assert f"the one that the console of {target.id} shows" in seen.detail
+    assert str(bench.place) not in seen.detail
+
+
 def test_a_verdict_tells_what_a_pushed_key_needs(bench: Bench) -> None:
     server = bench.server()
     target = bench.ec2.register(server)
