@@ -5,6 +5,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import boto3.session
@@ -176,8 +177,9 @@ def _require_whole(http_response: Any, model: Any, **_: object) -> None:  # noqa
     """
     if http_response.raw is None:  # an answer that never was on a wire
         return
-    json = model.service_model.protocol == "json"
-    if getattr(http_response.raw, "length_remaining", None) or (json and not http_response.content.startswith(b"{")):
+    short = getattr(http_response.raw, "length_remaining", None)
+    page = model.service_model.protocol == "json" and not http_response.content.startswith(b"{")
+    if short or (page and http_response.status_code == HTTPStatus.OK):  # other codes are errors, and parsed as such
         raise boto.ConnectionClosedError(endpoint_url=http_response.url)
 
 
@@ -270,8 +272,9 @@ def translated(doing: str, codes: Mapping[str, Exception] | None = None) -> Iter
         raise _from_code(doing, error, codes or {}) from error
     except (boto.BotoCoreError, ResponseParserError, FileNotFoundError, PermissionError) as error:
         kind, message, hint = next(meant for kinds, meant in _RAISED if isinstance(error, kinds))
-        elsewhere = isinstance(error, boto.EndpointConnectionError) and os.environ.get("AWS_ENDPOINT_URL")
-        raise kind(message.format(doing=doing, said=_line(error)), _ELSEWHERE if elsewhere else hint) from error
+        named = os.environ.get("AWS_ENDPOINT_URL")
+        there = isinstance(error, boto.EndpointConnectionError) and named and str(error).count(named)
+        raise kind(message.format(doing=doing, said=_line(error)), _ELSEWHERE if there else hint) from error
 
 
 def _from_code(doing: str, error: boto.ClientError, codes: Mapping[str, Exception]) -> Exception:

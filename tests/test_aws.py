@@ -187,7 +187,7 @@ class Broken(BaseHTTPRequestHandler):
         server.requests += 1
         body, length = server.behaviour
         if length is not None:
-            self.send_response(200)
+            self.send_response(server.status)
             self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(body)
@@ -200,7 +200,7 @@ class Broken(BaseHTTPRequestHandler):
 @pytest.fixture
 def broken() -> Iterator[Any]:
     server: Any = HTTPServer(("127.0.0.1", 0), Broken)
-    server.requests = 0
+    server.requests, server.status = 0, 200
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -237,6 +237,14 @@ def test_a_page_of_html_instead_of_an_answer_is_ambiguous(broken: Any, service: 
     broken.behaviour = (page, len(page))
     with pytest.raises(Ambiguous), translated("ask"):
         getattr(at(broken, service), call)()
+
+
+def test_a_refusal_in_html_stays_one_and_keeps_its_words(broken: Any) -> None:
+    page = b"<html><body>Blocked by policy</body></html>"
+    broken.behaviour, broken.status = (page, len(page)), 403
+    with pytest.raises(CloudError, match=r"403: .*Blocked by policy") as caught, translated("ask"):
+        at(broken, "ssm").list_commands()
+    assert type(caught.value) is CloudError
 
 
 def test_nobody_listening_is_certainly_not_carried_out() -> None:
