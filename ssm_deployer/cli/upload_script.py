@@ -152,7 +152,7 @@ def require_reachable(found: Resolution, here: Place) -> None:
 
 def _show(plan: Plan, output: str) -> None:
     if output == "json":
-        click.echo(to_json(RunStarted(time=time.time(), plan=plan, version=__version__)))
+        click.echo(to_json(RunStarted(time=time.time(), plan=plan, version=__version__)).decode())
     else:
         _draw(plan)
 
