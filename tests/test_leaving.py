@@ -160,6 +160,11 @@ def test_after_an_end_whose_last_request_was_refused_nothing_is_looked_for_in_va
     assert told[1:] == [SHOW, STOP]
 
 
+def test_after_a_run_that_did_not_see_every_end_it_is_told_how_to_find_out() -> None:
+    told = list(aftermath(run_of(plan(), *by_ssm(), change(replace(UNKNOWN, target="i-1"))), "aws"))
+    assert told[1:] == [SHOW, STOP]
+
+
 def test_after_an_end_in_the_middle_of_ssh_it_is_told_that_the_script_runs_on() -> None:
     ended = (change(UNKNOWN), change(succeeded("ssh:db1")))
     assert list(aftermath(run_of(plan(ssm=()), *by_ssh("ssh:web1", "ssh:db1"), *ended, ABORTED), "aws")) == [

@@ -24,7 +24,7 @@ from ssm_deployer.events import (
     exit_status,
     replay,
 )
-from ssm_deployer.model import Handle, Invocation, Plan, Status, Target
+from ssm_deployer.model import Handle, Invocation, Plan, Staged, Status, Target
 from ssm_deployer.runner import deploy
 from ssm_deployer.runner.course import FIRST_PAUSE, LONGEST_PAUSE
 from ssm_deployer.runner.deployment import READS
@@ -218,9 +218,84 @@ def test_a_duplicate_whose_first_command_nobody_finds_is_unknown_after_a_while(s
     started = stage.clock.now()
     run = stage.run(make_plan("i-1"))
     assert statuses(run) == {"i-1": Status.UNKNOWN}
-    assert "could not be found" in run.invocations["i-1"].detail
+    assert "cannot be seen" in run.invocations["i-1"].detail
     assert exit_status(run) == ExitCode.TARGET_FAILED
     assert ADOPT_SECONDS <= stage.clock.now() - started < ADOPT_SECONDS + 10
+
+
+def test_a_bad_id_after_a_request_without_an_answer_costs_its_batch_only(stage: Stage) -> None:
+    stage.backend = FakeBackend(batch=1)
+    stage.backend.fail["start"] = [Ambiguous("read timeout"), BadTarget("no such id")]
+    run = stage.run(make_plan("i-1", "i-2"))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED}
+
+
+def test_a_target_whose_first_command_can_be_found_but_not_seen_has_its_end_all_the_same(stage: Stage) -> None:
+    class Hidden(FakeBackend):
+        """Accepts the first command without an answer, lets it be found after a second, and refuses looks at it."""
+
+        def start(self, targets: Sequence[Target], staged: Staged) -> Handle:
+            handle = super().start(targets, staged)
+            if handle.command == "command-1":
+                raise Ambiguous("read timeout")
+            return handle
+
+        def find(self, targets: Sequence[Target]) -> Sequence[Handle]:
+            return [each for each in super().find(targets) if len(self.commands) > 1 and each.command == "command-1"]
+
+        def observe(self, handle: Handle) -> Sequence[Invocation]:
+            self._call("observe", handle)
+            if handle.command == "command-1":
+                raise CloudError("denied")
+            known = {"i-1"} if self.names().count("observe") < 3 else {"i-1", "i-2"}
+            return [duplicate(target, handle.command) for target in handle.targets if target in known]
+
+    stage.backend = Hidden()
+    assert statuses(stage.run(make_plan("i-1", "i-2"))) == {"i-1": Status.UNKNOWN, "i-2": Status.UNKNOWN}
+
+
+class Dark(FakeBackend):
+    """Refuses looks in region `a`, where scripts run on."""
+
+    def observe(self, handle: Handle) -> Sequence[Invocation]:
+        if handle.region == "a":
+            raise CloudError("denied")
+        return super().observe(handle)
+
+
+def test_no_later_wave_goes_where_verdicts_cannot_be_seen(stage: Stage) -> None:
+    stage.backend = Dark()
+    plan = msgspec.structs.replace(of_regions(i_1="a", i_2="b", i_3="a", i_4="b"), wave=2)
+    run = stage.run(plan)
+    ends = (Status.UNKNOWN, Status.SUCCEEDED, Status.SKIPPED, Status.SUCCEEDED)
+    assert statuses(run) == dict(zip(("i-1", "i-2", "i-3", "i-4"), ends, strict=True))
+    assert run.invocations["i-3"].detail == "its verdict could not be seen: denied"
+
+
+def test_a_stop_reaches_what_is_not_looked_at_any_more_however_late_it_comes(stage: Stage) -> None:
+    stage.backend = Dark()
+    stage.backend.fail["cancel"] = [Declined("slow down")]
+
+    def stop_at_the_second_wave(event: Event) -> None:
+        if isinstance(event, InvocationChanged) and event.invocation.target == "i-2" and event.invocation.status.final:
+            stage.stop.requested = True
+
+    plan = msgspec.structs.replace(of_regions(i_1="a", i_2="b", i_3="b"), wave=2)
+    run = stage.run(plan, stop_at_the_second_wave)
+    assert [event.commands for event in stage.events if isinstance(event, CancelRequested)] == [("command-1",)]
+    assert stage.backend.cancelled == {"command-1"}
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED, "i-3": Status.SKIPPED}
+
+
+def test_what_could_not_be_stopped_unseen_is_told(stage: Stage) -> None:
+    stage.backend = Dark({"i-2": [Invocation(target="i-2", status=Status.RUNNING)]})
+    stage.backend.fail["cancel"] = [Declined("slow down")] * 1000
+
+    def stop_at_a_note(event: Event) -> None:
+        stage.stop.requested = stage.stop.requested or (isinstance(event, Noted) and "no longer" in event.message)
+
+    run = stage.run(of_regions(i_1="a", i_2="b"), stop_at_a_note)
+    assert run.notes[-1] == "command-1 could not be cancelled: slow down; it may still run"
 
 
 def test_a_duplicate_is_looked_for_again_where_the_service_would_not_say(stage: Stage) -> None:
@@ -285,7 +360,7 @@ def test_a_send_that_perhaps_was_accepted_is_never_called_skipped(stage: Stage) 
     assert statuses(run) == {"i-1": Status.UNKNOWN}
 
 
-@pytest.mark.parametrize("then", [CloudError("expired"), BadTarget("no such id"), UsageError("no such profile")])
+@pytest.mark.parametrize("then", [CloudError("expired"), UsageError("no such profile")])
 @pytest.mark.parametrize("earlier", [(), ("i-0",)])
 def test_a_send_that_perhaps_was_accepted_is_unknown_however_the_next_attempt_is_refused(
     stage: Stage, then: DeployError, earlier: Sequence[str]

@@ -38,11 +38,13 @@ class World(FakeBackend):
         super().__init__(batch=chance.choice([1, 2, 3, 50]))
         self.chance, self.clock, self.noun, self.faults = chance, clock, noun, faults
         self.metered = noun == "command"
+        self.errors = (Declined("down"), CloudError("denied"))
         self.lasts = chance.choice([0, 5, 100, 400])
         self.runs: dict[str, str] = {}  # the command that each target runs
         self.ends: dict[str, float] = {}
         self.shown: dict[str, float] = {}  # when a command can be found
         self.down_until = 0.0
+        self.dark: set[str] = set()  # commands that no look gets to
         self.asked: set[str] = set()  # commands whose cancelling was asked for
         self.on_call = self.asks
 
@@ -72,6 +74,8 @@ class World(FakeBackend):
         if silence and self.chance.random() < 0.5:
             raise silence
         handle = super().start(targets, staged)
+        if self.chance.random() < self.faults / 5:
+            self.dark.add(handle.command)
         self.shown[handle.command] = self.clock.now() + (self.chance.choice([0, 3, 40]) if silence else 0)
         for target in handle.targets:
             self.runs.setdefault(target, handle.command)
@@ -85,6 +89,8 @@ class World(FakeBackend):
 
     def observe(self, handle: Handle) -> Sequence[Invocation]:
         self._call("observe", handle)
+        if handle.command in self.dark:
+            raise self.errors[self.chance.random() < 0.5]
         seen = (self.verdict(handle, target) for target in handle.targets if self.chance.random() < 0.8)
         return [msgspec.structs.replace(each, command=handle.command) for each in seen]
 

@@ -69,8 +69,17 @@ class _Deployment:
             if self._budget_spent(targets) and not self._course.stop.requested:
                 yield from self._course.skipped(wave, f"more than {self._course.plan.max_failures} had failed before")
             else:
-                yield from send_all(self._course, staged, wave)
+                visible = yield from self._visible(wave, following)
+                yield from send_all(self._course, staged, visible)
                 yield from following.follow()
+
+    def _visible(self, wave: Sequence[Target], following: Following) -> Generator[Event, None, Sequence[Target]]:
+        """Those of a wave whose verdicts can be seen, as far as is known by now; nothing is sent to the others."""
+        unseen = [target for target in wave if (target.via, target.region) in following.unseen]
+        for target in unseen:
+            reason = following.unseen[target.via, target.region]
+            yield from self._course.skipped([target], f"its verdict could not be seen: {reason}")
+        return [target for target in wave if target not in unseen]
 
     def _budget_spent(self, targets: Sequence[Target]) -> bool:
         """Whether more targets have failed, of those that there was a way to, than the user allows."""

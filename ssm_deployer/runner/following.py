@@ -62,6 +62,7 @@ class Following:
         self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
         self._given_up: set[str] = set()  # commands that are not looked at any more
+        self.unseen: dict[tuple[str, str], str] = {}  # ways and regions where that happened, and why
         self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end, or gone, without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
@@ -76,16 +77,19 @@ class Following:
         Raises:
             DeployError: nothing can be looked at any more: it was refused, or not answered for too long.
         """
-        while self._open_handles():
+        while self._open_handles() or self._to_be_stopped():
             yield from self._heed_stop()
             for via, rhythm in self._rhythms.items():
                 if not rhythm.waits(self._now):
                     yield from self._cancel_by(via)
                     yield from self._look_by(via, rhythm)
             self._ask_for_lost()
-            if handles := self._open_handles():
+            if handles := [*self._open_handles(), *self._to_be_stopped()]:
                 due = min(self._rhythms[handle.via].due for handle in handles)
                 self._course.clock.wait(max(due - self._now, LEAST_PAUSE))
+        for command in self._given_up & self._uncancelled.keys():
+            message = f"{command} could not be cancelled: {self._uncancelled.pop(command)}; it may still run"
+            yield Noted(time=self._now, message=message)
 
     # -- looking
 
@@ -131,6 +135,7 @@ class Following:
     def _give_up(self, handle: Handle, error: DeployError, reason: str) -> Iterator[Event]:
         """Look at a command no more, which ends the run only if there is nothing else to look at."""
         self._given_up.add(handle.command)
+        self.unseen[handle.via, handle.region] = error.message
         followed = {target for each in self._open_handles() for target in each.targets}
         if not followed:
             raise error
@@ -181,7 +186,7 @@ class Following:
                 self._bare.pop(target, None)
         for target in orphans:
             if not self._has_another(target) and self._bare_for(target) >= ADOPT_SECONDS:
-                yield self._course.settled(target, "another command of this run came before, and could not be found")
+                yield self._course.settled(target, "another command of this run came before, and cannot be seen")
 
     def _has_come_before(self, invocation: Invocation) -> bool:
         """Whether a command of this run, perhaps one without an answer, got to the target before this one."""
@@ -196,8 +201,11 @@ class Following:
         return (handle.command, target) in self._duplicates and self._has_another(target)
 
     def _has_another(self, target: str) -> bool:
-        """Whether some command of the target may still have the verdict."""
-        return any((handle.command, target) not in self._duplicates for handle in self._course.handles_of(target))
+        """Whether some command of the target may still show the verdict."""
+        return any(
+            (handle.command, target) not in self._duplicates and handle.command not in self._given_up
+            for handle in self._course.handles_of(target)
+        )
 
     # -- ends that are not seen
 
@@ -247,6 +255,14 @@ class Following:
         """The handles (of one backend) that may still run, also those whose end nobody can see."""
         unseen = (handle for handle in self._course.run.handles if handle.command in self._given_up)
         return [*self._open_handles(via), *(handle for handle in unseen if via in {"", handle.via})]
+
+    def _to_be_stopped(self) -> list[Handle]:
+        """After a stop: what is not looked at any more, and has not taken the word to stop yet."""
+        waited = self._now - self._cancelled_at if self._cancelled_at is not None else 0.0
+        if not self._course.stop.requested or waited > CANCEL_SECONDS:
+            return []
+        left = self._given_up - self._asked
+        return [handle for handle in self._course.run.handles if handle.command in left]
 
     def _cancel_by(self, via: str) -> Iterator[Event]:
         """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""

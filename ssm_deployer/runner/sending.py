@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, Interrupted
 from ssm_deployer.events import Event, Noted, SendIntended, Sent
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
-from ssm_deployer.runner.course import LONGEST_PAUSE, Course
+from ssm_deployer.runner.course import LONGEST_PAUSE, Course, narrowed
 
 SEND_ATTEMPTS = 8
 FIND_ATTEMPTS = 5
@@ -81,9 +81,10 @@ def _send(course: Course, staged: Staged, targets: Sequence[Target]) -> Iterator
 def _doubtful(course: Course, targets: Sequence[Target], doubt: _DoubtError) -> Iterator[Event]:
     for target in targets:
         yield course.settled(target.id, f"sent, without an answer ({doubt}); it may run")
-    if not course.stop.requested:
+    if course.stop.requested:
+        yield from _stopped(course)
+    elif not isinstance(doubt.last, BadTarget):
         raise doubt.last from doubt  # what does not answer now takes no further batch either
-    yield from _stopped(course)
 
 
 def _without_the_bad(course: Course, staged: Staged, targets: Sequence[Target], error: BadTarget) -> Iterator[Event]:
@@ -159,5 +160,6 @@ def _unsent(course: Course, targets: Sequence[Target]) -> Iterator[Event]:
 
 
 def _stopped(course: Course) -> Iterator[Event]:
-    if not any(target in course.run.sent_at for target in course.run.open):
-        yield from course.stopped()  # else following says it, together with what it cancels
+    run = course.run
+    if not any(target in run.sent_at for target in run.open):  # else following says it, together with what it cancels
+        yield from course.stopped(narrowed(run.handles, lambda _, key: run.invocations[key].status is Status.UNKNOWN))

@@ -26,11 +26,9 @@ def left_at_once(run: Run, aws: str) -> Iterator[str]:
 
 
 def aftermath(run: Run, aws: str) -> Iterator[str]:
-    """What to do after a run that could not go on; `aws` as above."""
-    if run.aborted is None:
-        return
+    """What to do after a run that could not go on, or did not see every end; `aws` as above."""
     if not (aws and _without_end(run)):
-        if run.aborted.hint:
+        if run.aborted is not None and run.aborted.hint:
             yield f"  try: {run.aborted.hint}"
         return
     # Not the usual hint to run again: that would be a second start beside one that may go on.
