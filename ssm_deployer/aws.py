@@ -27,7 +27,7 @@ LONGEST_LINE = 1_000
 _THROTTLED = {
     "BandwidthLimitExceeded", "EC2ThrottledException", "RateExceeded", "RequestLimitExceeded", "RequestThrottled",
     "RequestThrottledException", "SlowDown", "Throttling", "ThrottledException", "ThrottlingException",
-    "TooManyRequestsException",
+    "TooManyRequestsException", "429",
 }  # fmt: skip
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _INVALID = {
@@ -173,13 +173,13 @@ def _unset() -> botocore.session.Session:
 def _require_whole(http_response: Any, model: Any, **_: object) -> None:  # noqa: ANN401 - see Aws.client
     """Take an answer that was cut short, or is a proxy's page, for none: botocore parses what is no JSON as {}.
 
-    For the first it switches urllib3's check off.
+    For the first it switches urllib3's check off; of the second it sees errors by their status, from 301 on.
     """
     if http_response.raw is None:  # an answer that never was on a wire
         return
     short = getattr(http_response.raw, "length_remaining", None)
-    page = model.service_model.protocol == "json" and not http_response.content.startswith(b"{")
-    if short or (page and http_response.status_code == HTTPStatus.OK):  # other codes are errors, and parsed as such
+    taken = model.service_model.protocol == "json" and http_response.status_code < HTTPStatus.MOVED_PERMANENTLY
+    if short or (taken and not http_response.content.startswith(b"{")):
         raise boto.ConnectionClosedError(endpoint_url=http_response.url)
 
 
@@ -291,7 +291,7 @@ def _meaning(code: str, status: int) -> tuple[type[CloudError], str, str]:
     for codes, meaning in _MEANINGS:
         if code in codes:
             return meaning
-    if status >= 500:  # noqa: PLR2004 - HTTP's own number
+    if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:  # noqa: PLR2004 - HTTP's own number
         return Ambiguous, "", "the service is in trouble; try again"
     return CloudError, "", ""
 

@@ -247,6 +247,14 @@ def test_a_refusal_in_html_stays_one_and_keeps_its_words(broken: Any) -> None:
     assert type(caught.value) is CloudError
 
 
+@pytest.mark.parametrize(("status", "kind"), [(203, Ambiguous), (408, Ambiguous), (429, Declined), (503, Ambiguous)])
+def test_a_page_of_html_says_by_its_status_whether_to_ask_again(broken: Any, status: int, kind: type) -> None:
+    page = b"<html><body>busy</body></html>"
+    broken.behaviour, broken.status = (page, len(page)), status
+    with pytest.raises(kind), translated("ask"):
+        at(broken, "ssm").list_commands()
+
+
 def test_nobody_listening_is_certainly_not_carried_out() -> None:
     client = Aws(region="eu-west-1", credentials=KEYS, endpoint_url="http://127.0.0.1:9").client("ssm", attempts=1)
     with pytest.raises(Declined), translated("list the commands"):

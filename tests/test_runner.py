@@ -295,7 +295,65 @@ def test_what_could_not_be_stopped_unseen_is_told(stage: Stage) -> None:
         stage.stop.requested = stage.stop.requested or (isinstance(event, Noted) and "no longer" in event.message)
 
     run = stage.run(of_regions(i_1="a", i_2="b"), stop_at_a_note)
-    assert run.notes[-1] == "command-1 could not be cancelled: slow down; it may still run"
+    assert run.notes[-1] == "slow down; it may still run"
+
+
+def test_a_wave_of_nothing_but_what_cannot_be_seen_does_not_end_the_run(stage: Stage) -> None:
+    stage.backend = Dark()
+    run = stage.run(msgspec.structs.replace(of_regions(i_1="b", i_2="a", i_3="b", i_4="a"), wave=1))
+    ends = (Status.SUCCEEDED, Status.UNKNOWN, Status.SUCCEEDED, Status.SKIPPED)
+    assert statuses(run) == dict(zip(("i-1", "i-2", "i-3", "i-4"), ends, strict=True))
+    assert run.aborted is None
+
+
+def test_what_is_not_sent_as_nothing_could_be_seen_spends_no_budget(stage: Stage) -> None:
+    stage.backend = Dark()
+    plan = of_regions(i_1="b", i_2="a", i_3="a", i_4="a", i_5="b", i_6="b")
+    run = stage.run(msgspec.structs.replace(plan, wave=2, max_failures=2))
+    assert [run.invocations[key].status for key in ("i-5", "i-6")] == [Status.SUCCEEDED] * 2
+
+
+def test_a_region_of_which_something_is_seen_again_is_sent_to(stage: Stage) -> None:
+    class Dim(FakeBackend):
+        def observe(self, handle: Handle) -> Sequence[Invocation]:
+            if handle.command == "command-1":
+                raise CloudError("denied")
+            return super().observe(handle)
+
+    stage.backend = Dim(batch=1)
+    run = stage.run(msgspec.structs.replace(make_plan("i-1", "i-2", "i-3"), wave=2))
+    assert statuses(run) == {"i-1": Status.UNKNOWN, "i-2": Status.SUCCEEDED, "i-3": Status.SUCCEEDED}
+
+
+def test_a_stop_names_no_command_that_is_not_cancelled(stage: Stage) -> None:
+    lost = Invocation(target="i-1", status=Status.UNKNOWN)
+    stage.backend = FakeBackend({"i-1": [lost]})
+
+    def stop_after_the_first(event: Event) -> None:
+        if isinstance(event, InvocationChanged) and event.invocation.status is Status.UNKNOWN:
+            stage.stop.requested = True
+
+    stage.run(msgspec.structs.replace(make_plan("i-1", "i-2"), wave=1), stop_after_the_first)
+    assert [event.commands for event in stage.events if isinstance(event, CancelRequested)] == [()]
+    assert not stage.backend.cancelled
+
+
+def test_a_stop_is_said_again_though_the_last_that_was_seen_is_not_seen_any_more(stage: Stage) -> None:
+    class Dimming(Dark):
+        def observe(self, handle: Handle) -> Sequence[Invocation]:
+            if "cancel" in self.names():
+                raise CloudError("expired")
+            return super().observe(handle)
+
+    stage.backend = Dimming({"i-2": [Invocation(target="i-2", status=Status.RUNNING)]})
+    stage.backend.fail["cancel"] = [Declined("slow down")]
+
+    def stop_at_a_note(event: Event) -> None:
+        stage.stop.requested = stage.stop.requested or (isinstance(event, Noted) and "no longer" in event.message)
+
+    run = stage.run(of_regions(i_1="a", i_2="b"), stop_at_a_note)
+    assert stage.backend.cancelled == {"command-1", "command-2"}
+    assert exit_status(run) == ExitCode.INTERRUPTED
 
 
 def test_a_duplicate_is_looked_for_again_where_the_service_would_not_say(stage: Stage) -> None:

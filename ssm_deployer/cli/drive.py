@@ -93,8 +93,9 @@ def _after(runs: list[Run], event: Event) -> Run:
 
 
 def _complain(run: Run, aws: str) -> None:
-    if run.aborted is None or run.aborted.exit_code == ExitCode.INTERRUPTED:
-        return
-    click.echo(f"error: {run.aborted.message}", err=True)
+    if run.aborted is not None:
+        if run.aborted.exit_code == ExitCode.INTERRUPTED:
+            return
+        click.echo(f"error: {run.aborted.message}", err=True)
     for line in aftermath(run, aws):
         click.echo(line, err=True)

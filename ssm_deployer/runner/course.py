@@ -23,6 +23,7 @@ class Course:
         self.clock = clock
         self.stop = stop
         self.targets = {target.id: target for target in plan.targets}
+        self.given_up: set[str] = set()  # commands that are not looked at any more
         for backend in backends.values():
             backend.heed(clock.wake)
         self.started = RunStarted(time=clock.now(), plan=plan, version=__version__)

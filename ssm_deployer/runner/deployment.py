@@ -35,6 +35,7 @@ class _Deployment:
     def __init__(self, course: Course) -> None:
         self._course = course
         self._cleaned = False
+        self._barred: set[str] = set()  # targets that nothing is sent to since nothing could be seen of them
 
     def events(self) -> Generator[Event, None, None]:
         try:
@@ -66,7 +67,8 @@ class _Deployment:
         staged = yield from self._stage(dict.fromkeys(target.via for target in targets))
         following = Following(self._course)
         for wave in _waves(targets, self._course.plan.wave):
-            if self._budget_spent(targets) and not self._course.stop.requested:
+            tried = [target for target in targets if target.id not in self._barred]
+            if self._budget_spent(tried) and not self._course.stop.requested:
                 yield from self._course.skipped(wave, f"more than {self._course.plan.max_failures} had failed before")
             else:
                 visible = yield from self._visible(wave, following)
@@ -78,6 +80,7 @@ class _Deployment:
         unseen = [target for target in wave if (target.via, target.region) in following.unseen]
         for target in unseen:
             reason = following.unseen[target.via, target.region]
+            self._barred.add(target.id)
             yield from self._course.skipped([target], f"its verdict could not be seen: {reason}")
         return [target for target in wave if target not in unseen]
 

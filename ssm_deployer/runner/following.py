@@ -61,8 +61,7 @@ class Following:
         self._asked: set[str] = set()  # commands whose cancelling the service has taken or refused
         self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
-        self._given_up: set[str] = set()  # commands that are not looked at any more
-        self.unseen: dict[tuple[str, str], str] = {}  # ways and regions where that happened, and why
+        self.unseen: dict[tuple[str, str], str] = {}  # ways and regions of which nothing can be seen, and why
         self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end, or gone, without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
@@ -87,9 +86,8 @@ class Following:
             if handles := [*self._open_handles(), *self._to_be_stopped()]:
                 due = min(self._rhythms[handle.via].due for handle in handles)
                 self._course.clock.wait(max(due - self._now, LEAST_PAUSE))
-        for command in self._given_up & self._uncancelled.keys():
-            message = f"{command} could not be cancelled: {self._uncancelled.pop(command)}; it may still run"
-            yield Noted(time=self._now, message=message)
+        for command in (self._course.given_up - self._asked) & self._uncancelled.keys():
+            yield Noted(time=self._now, message=f"{self._uncancelled.pop(command)}; it may still run")
 
     # -- looking
 
@@ -115,6 +113,7 @@ class Following:
             yield from self._give_up(handle, error, f"no longer followed: {error.message}")
             return
         self._blind.pop(handle.command, None)
+        self.unseen.pop((handle.via, handle.region), None)
         news = [invocation for invocation in seen if self._is_news(invocation)]
         for invocation in news:
             if not self._has_come_before(invocation) and self._believed(invocation):
@@ -134,10 +133,10 @@ class Following:
 
     def _give_up(self, handle: Handle, error: DeployError, reason: str) -> Iterator[Event]:
         """Look at a command no more, which ends the run only if there is nothing else to look at."""
-        self._given_up.add(handle.command)
+        self._course.given_up.add(handle.command)
         self.unseen[handle.via, handle.region] = error.message
         followed = {target for each in self._open_handles() for target in each.targets}
-        if not followed:
+        if not (followed or self._to_be_stopped() or self._elsewhere()):
             raise error
         note = f"{error.message}; the targets that this concerns are no longer followed"
         if note not in self._course.run.notes:
@@ -145,6 +144,11 @@ class Following:
         for target in handle.targets:
             if target not in followed:
                 yield self._course.settled(target, reason)
+
+    def _elsewhere(self) -> bool:
+        """Whether targets are left, to be sent to yet, whose verdicts could be seen."""
+        left = (self._course.targets[target] for target in self._course.run.open)
+        return any((target.via, target.region) not in self.unseen for target in left)
 
     def _is_news(self, invocation: Invocation) -> bool:
         known = self._course.run.invocations.get(invocation.target)
@@ -168,7 +172,7 @@ class Following:
         handles = (
             handle
             for handle in self._course.run.handles
-            if via in {"", handle.via} and handle.command not in self._given_up
+            if via in {"", handle.via} and handle.command not in self._course.given_up
         )
         return narrowed(handles, lambda handle, target: target in still_open and not self._superseded(handle, target))
 
@@ -203,7 +207,7 @@ class Following:
     def _has_another(self, target: str) -> bool:
         """Whether some command of the target may still show the verdict."""
         return any(
-            (handle.command, target) not in self._duplicates and handle.command not in self._given_up
+            (handle.command, target) not in self._duplicates and handle.command not in self._course.given_up
             for handle in self._course.handles_of(target)
         )
 
@@ -253,7 +257,7 @@ class Following:
 
     def _stoppable(self, via: str = "") -> list[Handle]:
         """The handles (of one backend) that may still run, also those whose end nobody can see."""
-        unseen = (handle for handle in self._course.run.handles if handle.command in self._given_up)
+        unseen = (handle for handle in self._course.run.handles if handle.command in self._course.given_up)
         return [*self._open_handles(via), *(handle for handle in unseen if via in {"", handle.via})]
 
     def _to_be_stopped(self) -> list[Handle]:
@@ -261,7 +265,7 @@ class Following:
         waited = self._now - self._cancelled_at if self._cancelled_at is not None else 0.0
         if not self._course.stop.requested or waited > CANCEL_SECONDS:
             return []
-        left = self._given_up - self._asked
+        left = self._course.given_up - self._asked
         return [handle for handle in self._course.run.handles if handle.command in left]
 
     def _cancel_by(self, via: str) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from ssm_deployer.errors import Ambiguous, BadTarget, CloudError, Declined, DeployError, Interrupted
 from ssm_deployer.events import Event, Noted, SendIntended, Sent
 from ssm_deployer.model import Handle, Invocation, Staged, Status, Target
-from ssm_deployer.runner.course import LONGEST_PAUSE, Course, narrowed
+from ssm_deployer.runner.course import LONGEST_PAUSE, Course
 
 SEND_ATTEMPTS = 8
 FIND_ATTEMPTS = 5
@@ -162,4 +162,4 @@ def _unsent(course: Course, targets: Sequence[Target]) -> Iterator[Event]:
 def _stopped(course: Course) -> Iterator[Event]:
     run = course.run
     if not any(target in run.sent_at for target in run.open):  # else following says it, together with what it cancels
-        yield from course.stopped(narrowed(run.handles, lambda _, key: run.invocations[key].status is Status.UNKNOWN))
+        yield from course.stopped([handle for handle in run.handles if handle.command in course.given_up])
