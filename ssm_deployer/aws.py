@@ -273,7 +273,7 @@ def translated(doing: str, codes: Mapping[str, Exception] | None = None) -> Iter
     except (boto.BotoCoreError, ResponseParserError, FileNotFoundError, PermissionError) as error:
         kind, message, hint = next(meant for kinds, meant in _RAISED if isinstance(error, kinds))
         named = os.environ.get("AWS_ENDPOINT_URL")
-        there = isinstance(error, boto.EndpointConnectionError) and named and str(error).count(named)
+        there = isinstance(error, boto.EndpointConnectionError) and named and named in str(error)
         raise kind(message.format(doing=doing, said=_line(error)), _ELSEWHERE if there else hint) from error
 
 

@@ -74,6 +74,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether some backend reaches it."""
         return not self.reason
 
+    @property
+    def service(self) -> tuple[str, str]:
+        """Who is asked about it: a backend, in a region. Where one is in trouble, the others are not."""
+        return self.via, self.region
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is going to do, decided before anything is changed.
@@ -166,6 +171,11 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     targets: tuple[str, ...]
     deadline: float = 7200.0
+
+    @property
+    def service(self) -> tuple[str, str]:
+        """Who is asked about it: a backend, in a region. Where one is in trouble, the others are not."""
+        return self.via, self.region
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

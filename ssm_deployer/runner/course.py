@@ -35,6 +35,11 @@ class Course:
             self.run = apply(self.run, event)
             yield event
 
+    @property
+    def unwatched(self) -> list[Handle]:
+        """What was sent and is not looked at any more; it may still run."""
+        return [handle for handle in self.run.handles if handle.command in self.given_up]
+
     def handles_of(self, target: str) -> list[Handle]:
         """The commands that a target got."""
         return [handle for handle in self.run.handles if target in handle.targets]

@@ -77,12 +77,12 @@ class _Deployment:
 
     def _visible(self, wave: Sequence[Target], following: Following) -> Generator[Event, None, Sequence[Target]]:
         """Those of a wave whose verdicts can be seen, as far as is known by now; nothing is sent to the others."""
-        unseen = [target for target in wave if (target.via, target.region) in following.unseen]
-        for target in unseen:
-            reason = following.unseen[target.via, target.region]
-            self._barred.add(target.id)
-            yield from self._course.skipped([target], f"its verdict could not be seen: {reason}")
-        return [target for target in wave if target not in unseen]
+        for target in wave:
+            if target.service in following.unseen:
+                self._barred.add(target.id)
+                reason = following.unseen[target.service]
+                yield from self._course.skipped([target], f"its verdict could not be seen: {reason}")
+        return [target for target in wave if target.id not in self._barred]
 
     def _budget_spent(self, targets: Sequence[Target]) -> bool:
         """Whether more targets have failed, of those that there was a way to, than the user allows."""
@@ -117,17 +117,18 @@ class _Deployment:
             yield StagingProgressed(time=self._course.clock.now(), sent=before + stored)
 
     def _read_extracts(self) -> Iterator[Event]:
-        refused: set[tuple[str, str]] = set()  # ways and regions; where nothing answers, each read takes its time
+        refused: set[tuple[str, str]] = set()  # services; where nothing answers, each read takes its time
         for target in self._worth_reading()[:READS]:
             command = self._course.run.invocations[target].command
             [handle] = [handle for handle in self._course.handles_of(target) if handle.command == command]
-            if (handle.via, handle.region) not in refused:
-                try:
-                    yield self._read(handle, target)
-                except DeployError as error:
-                    refused.add((handle.via, handle.region))
-                    reason = f"{error.message}; no other is read there"
-                    yield Noted(time=self._course.clock.now(), message=f"the rest of {target}'s output: {reason}")
+            if handle.service in refused:
+                continue
+            try:
+                yield self._read(handle, target)
+            except DeployError as error:
+                refused.add(handle.service)
+                reason = f"{error.message}; no other is read there"
+                yield Noted(time=self._course.clock.now(), message=f"the rest of {target}'s output: {reason}")
 
     def _read(self, handle: Handle, target: str) -> Event:
         now, extract = self._course.clock.now(), self._course.backends[handle.via].read(handle, target)

@@ -61,7 +61,7 @@ class Following:
         self._asked: set[str] = set()  # commands whose cancelling the service has taken or refused
         self._uncancelled: dict[str, str] = {}  # commands that the service has not said it cancels, and why
         self._blind: dict[str, float] = {}  # commands that cannot be looked at, since when
-        self.unseen: dict[tuple[str, str], str] = {}  # ways and regions of which nothing can be seen, and why
+        self.unseen: dict[tuple[str, str], str] = {}  # services of which nothing can be seen, and why
         self._warned = False  # of looks that fail: once is enough
         self._bare: dict[str, float] = {}  # targets at an end, or gone, without a record, since when
         self._duplicates: set[tuple[str, str]] = set()  # (command, target) whose target had another command before
@@ -76,18 +76,21 @@ class Following:
         Raises:
             DeployError: nothing can be looked at any more: it was refused, or not answered for too long.
         """
-        while self._open_handles() or self._to_be_stopped():
+        while self._waited_for():
             yield from self._heed_stop()
             for via, rhythm in self._rhythms.items():
                 if not rhythm.waits(self._now):
                     yield from self._cancel_by(via)
                     yield from self._look_by(via, rhythm)
             self._ask_for_lost()
-            if handles := [*self._open_handles(), *self._to_be_stopped()]:
+            if handles := self._waited_for():
                 due = min(self._rhythms[handle.via].due for handle in handles)
                 self._course.clock.wait(max(due - self._now, LEAST_PAUSE))
         for command in (self._course.given_up - self._asked) & self._uncancelled.keys():
             yield Noted(time=self._now, message=f"{self._uncancelled.pop(command)}; it may still run")
+
+    def _waited_for(self) -> list[Handle]:
+        return [*self._open_handles(), *self._to_be_stopped()]
 
     # -- looking
 
@@ -113,7 +116,7 @@ class Following:
             yield from self._give_up(handle, error, f"no longer followed: {error.message}")
             return
         self._blind.pop(handle.command, None)
-        self.unseen.pop((handle.via, handle.region), None)
+        self.unseen.pop(handle.service, None)
         news = [invocation for invocation in seen if self._is_news(invocation)]
         for invocation in news:
             if not self._has_come_before(invocation) and self._believed(invocation):
@@ -134,7 +137,7 @@ class Following:
     def _give_up(self, handle: Handle, error: DeployError, reason: str) -> Iterator[Event]:
         """Look at a command no more, which ends the run only if there is nothing else to look at."""
         self._course.given_up.add(handle.command)
-        self.unseen[handle.via, handle.region] = error.message
+        self.unseen[handle.service] = error.message
         followed = {target for each in self._open_handles() for target in each.targets}
         if not (followed or self._to_be_stopped() or self._elsewhere()):
             raise error
@@ -148,7 +151,7 @@ class Following:
     def _elsewhere(self) -> bool:
         """Whether targets are left, to be sent to yet, whose verdicts could be seen."""
         left = (self._course.targets[target] for target in self._course.run.open)
-        return any((target.via, target.region) not in self.unseen for target in left)
+        return any(target.service not in self.unseen for target in left)
 
     def _is_news(self, invocation: Invocation) -> bool:
         known = self._course.run.invocations.get(invocation.target)
@@ -220,7 +223,7 @@ class Following:
         self._lost_check = self._now
         waited_for: dict[tuple[str, str], dict[str, Target]] = {}
         for handle in self._open_handles():
-            there = waited_for.setdefault((handle.via, handle.region), {})
+            there = waited_for.setdefault(handle.service, {})
             there |= {target: self._course.targets[target] for target in handle.targets}
         for (via, _), targets in waited_for.items():
             # A convenience: where it fails, the service's own timeout tells the same, later.
@@ -257,16 +260,15 @@ class Following:
 
     def _stoppable(self, via: str = "") -> list[Handle]:
         """The handles (of one backend) that may still run, also those whose end nobody can see."""
-        unseen = (handle for handle in self._course.run.handles if handle.command in self._course.given_up)
-        return [*self._open_handles(via), *(handle for handle in unseen if via in {"", handle.via})]
+        unwatched = (handle for handle in self._course.unwatched if via in {"", handle.via})
+        return [*self._open_handles(via), *unwatched]
 
     def _to_be_stopped(self) -> list[Handle]:
         """After a stop: what is not looked at any more, and has not taken the word to stop yet."""
         waited = self._now - self._cancelled_at if self._cancelled_at is not None else 0.0
         if not self._course.stop.requested or waited > CANCEL_SECONDS:
             return []
-        left = self._course.given_up - self._asked
-        return [handle for handle in self._course.run.handles if handle.command in left]
+        return [handle for handle in self._course.unwatched if handle.command not in self._asked]
 
     def _cancel_by(self, via: str) -> Iterator[Event]:
         """Once the user has asked to stop: ask for each command to be cancelled, until that has been taken."""

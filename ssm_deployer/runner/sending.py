@@ -52,9 +52,9 @@ def send_all(course: Course, staged: Mapping[str, Staged], targets: Sequence[Tar
 
 
 def _batches(course: Course, targets: Sequence[Target]) -> Iterator[Sequence[Target]]:
-    for via, region in dict.fromkeys((target.via, target.region) for target in targets):
-        there = [target for target in targets if (target.via, target.region) == (via, region)]
-        size = course.backends[via].batch
+    for service in dict.fromkeys(target.service for target in targets):
+        there = [target for target in targets if target.service == service]
+        size = course.backends[there[0].via].batch
         yield from (there[first : first + size] for first in range(0, len(there), size))
 
 
@@ -162,4 +162,4 @@ def _unsent(course: Course, targets: Sequence[Target]) -> Iterator[Event]:
 def _stopped(course: Course) -> Iterator[Event]:
     run = course.run
     if not any(target in run.sent_at for target in run.open):  # else following says it, together with what it cancels
-        yield from course.stopped([handle for handle in run.handles if handle.command in course.given_up])
+        yield from course.stopped(course.unwatched)
